@@ -1,7 +1,9 @@
-//! Frames for tests, benches and fuzzing: one expression a frame, every checksum right.
+//! Frames from nothing: what a gateway says of its own accord (answers to ARP and neighbour discovery,
+//! ICMP errors, resets), and frames for tests, benches and fuzzing. One expression a frame, every checksum right.
 //!
-//! Nothing here is for the frame path: every function allocates, and those that are given more than
-//! a datagram holds panic. Whoever wants a broken frame builds a right one and breaks it.
+//! Nothing here is for the path of other people's frames: every function allocates, and those that
+//! are given more than a datagram holds, or two families, panic. Whoever wants a broken frame builds a right one and
+//! breaks it.
 //!
 //! ```
 //! use heddle_wire::builder::{Link, TcpHeader};

@@ -160,6 +160,15 @@ impl VnetHeader {
         }
     }
 
+    /// Reads the header in front of a frame; returns it and the frame. `None` if there is not even a
+    /// header.
+    #[must_use]
+    #[inline]
+    pub fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, frame) = bytes.split_first_chunk()?;
+        Some((Self::parse(header), frame))
+    }
+
     /// Writes the header.
     #[must_use]
     #[inline]
@@ -198,6 +207,13 @@ impl VnetHeader {
     #[inline]
     pub const fn needs_checksum(&self) -> bool {
         self.flags & NEEDS_CHECKSUM != 0
+    }
+
+    /// Whether a partial checksum lies inside a frame of `frame_len` bytes, wherever that is.
+    #[must_use]
+    pub fn checksum_is_within(&self, frame_len: usize) -> bool {
+        let place = usize::from(self.checksum_start) + usize::from(self.checksum_offset);
+        self.needs_checksum() && place + 2 <= frame_len
     }
 
     /// Whether the checksum was verified already.
