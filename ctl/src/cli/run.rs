@@ -1,0 +1,137 @@
+//! `heddle run`: a command in a sandbox of its own.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use clap::Args;
+use heddle_sys::namespace::{self, Maps, NamespaceKind};
+use heddle_sys::process::{self, Fork};
+
+use super::attach::{EndpointArguments, attach_sandbox, to_name};
+use crate::api::{ApiError, CallerSandbox, ErrorCode};
+use crate::client::{Client, ensure_daemon};
+
+/// A command and the network it runs on.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// What the child says when its namespaces are there.
+const THERE: u8 = b'1';
+
+/// What the parent says when the network is there.
+const GO: u8 = b'2';
+
+/// Runs the command; returns its exit status, 128 and the signal's number if one ended it.
+pub(super) fn run(client: &Client, arguments: Arguments) -> Result<u8, ApiError> {
+    let Arguments { endpoint, command } = arguments;
+    ensure_daemon(client)?;
+    let failed = |problem: String| ApiError::new(ErrorCode::PlumbingFailed, problem);
+    let io = |error: std::io::Error| failed(format!("starting the command: {error}"));
+    let (mut ours, theirs) = UnixStream::pair().map_err(io)?;
+    let child = match process::fork().map_err(io)? {
+        Fork::Child => {
+            drop(ours);
+            inside(theirs, &command)
+        }
+        Fork::Parent { child } => {
+            drop(theirs);
+            child
+        }
+    };
+    let attached = settle(&mut ours, child).and_then(|()| {
+        let name_like = Path::new(&command[0])
+            .file_name()
+            .and_then(|name| to_name(name.to_str()?));
+        attach_sandbox(client, CallerSandbox::Pid(child), &endpoint, name_like)
+    });
+    if let Err(error) = attached {
+        // Without a word from us the child ends.
+        drop(ours);
+        let _ = process::wait(child);
+        return Err(error);
+    }
+    ours.write_all(&[GO]).map_err(io)?;
+    // The terminal sends its signals to the command as well, and it is the command that decides.
+    ignore_terminal_signals().map_err(io)?;
+    let ended = process::wait(child).map_err(io)?;
+    Ok(status_of(ended))
+}
+
+/// Waits until the child has its namespaces, and maps its user.
+fn settle(child: &mut UnixStream, pid: u32) -> Result<(), ApiError> {
+    let failed = |problem: String| ApiError::new(ErrorCode::PlumbingFailed, problem);
+    let mut word = [0];
+    let there = child.read_exact(&mut word).is_ok() && word == [THERE];
+    if !there {
+        let message = "the sandbox could not be made".to_owned();
+        return Err(failed(message).hint("unprivileged user namespaces may be switched off"));
+    }
+    if is_root() {
+        return Ok(());
+    }
+    let user = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    namespace::write_id_maps(pid, &Maps::single(0, user), &Maps::single(0, group))
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// The child: makes its namespaces, waits for its network, becomes the command.
+fn inside(mut parent: UnixStream, command: &[OsString]) -> ! {
+    let kinds: &[NamespaceKind] = if is_root() {
+        &[NamespaceKind::Network]
+    } else {
+        &[NamespaceKind::User, NamespaceKind::Network]
+    };
+    if let Err(error) = namespace::unshare(kinds) {
+        eprintln!("heddle: {error}");
+        process::exit(1);
+    }
+    let mut word = [0];
+    let told = parent.write_all(&[THERE]).is_ok() && parent.read_exact(&mut word).is_ok();
+    if !told || word != [GO] {
+        process::exit(1);
+    }
+    drop(parent);
+    let _ = process::restore_signal_defaults();
+    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    eprintln!("heddle: {}: {error}", Path::new(&command[0]).display());
+    // As shells do: 127 for a command that is not there, 126 for one that cannot be executed.
+    process::exit(if error.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    })
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn ignore_terminal_signals() -> std::io::Result<()> {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(())
+}
+
+fn status_of(ended: ExitStatus) -> u8 {
+    let status = match (ended.code(), ended.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 1,
+    };
+    u8::try_from(status).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,150 @@
+//! Taking up what a former daemon left: from the store, and from the keeper's hands.
+//!
+//! Networks come from the store. Endpoints come from both: one whose descriptors the keeper holds is
+//! up again at once, whatever its interface has queued meanwhile; one of which only the store knows
+//! (keeper and daemon were both killed) is made anew if what it was attached by is still there, and
+//! forgotten if not. A flow is lost in either case, an address never changes hands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use heddle_sys::process;
+
+use super::core::Reservation;
+use super::records::{AttachedBy, EndpointRecord, NetworkRecord, Records, endpoint_key};
+use super::service::Service;
+use super::uplinks::HeldLeg;
+use crate::api::{ApiError, CallerSandbox, Uplink};
+use crate::keeper::Held;
+use crate::plumb::{Job, Parcel};
+use crate::store::Change;
+
+/// Takes up everything there is.
+pub(super) async fn restore(service: &Arc<Service>, records: Records, inherited: Vec<Held>) {
+    let mut legs = Vec::new();
+    let mut endpoints = BTreeMap::new();
+    for held in inherited {
+        if let Ok(leg) = serde_json::from_value::<HeldLeg>(held.note.record.clone()) {
+            service.keeper.release(held.note.key.clone()).await;
+            legs.push((leg.uplink, held));
+        } else if let Ok(record) =
+            serde_json::from_value::<EndpointRecord>(held.note.record.clone())
+        {
+            endpoints.insert(
+                endpoint_key(&record.network, &record.sandbox),
+                (record, Some(held)),
+            );
+        } else {
+            service.keeper.release(held.note.key.clone()).await;
+        }
+    }
+    for network in records.networks {
+        let held = take_leg(&mut legs, &network.uplink);
+        restore_network(service, network, held).await;
+    }
+    for record in records.endpoints {
+        let key = endpoint_key(&record.network, &record.sandbox);
+        // The store knows ports that were published after the descriptors were handed over.
+        let held = endpoints.remove(&key).and_then(|(_, held)| held);
+        endpoints.insert(key, (record, held));
+    }
+    for (key, (record, held)) in endpoints {
+        restore_endpoint(service, key, record, held).await;
+    }
+    service.core.lock().await.drop_stale_leases();
+}
+
+fn take_leg(legs: &mut Vec<(Uplink, Held)>, uplink: &Uplink) -> Option<Parcel> {
+    let position = legs.iter().position(|(held, _)| held == uplink)?;
+    let (_, held) = legs.swap_remove(position);
+    Parcel::assemble(&held.note.manifest, held.descriptors)
+}
+
+async fn restore_network(service: &Arc<Service>, record: NetworkRecord, held: Option<Parcel>) {
+    let name = record.name.clone();
+    let opened = service
+        .open_leg(&name, &record.uplink, record.mtu, held)
+        .await;
+    let (leg, fault) = match opened {
+        Ok(leg) => (leg, None),
+        Err(error) => {
+            tracing::warn!(network = %name, %error, "the uplink does not work");
+            (None, Some(error.to_string()))
+        }
+    };
+    if let Err(error) = service.core.lock().await.add_network(record, leg, fault) {
+        tracing::error!(network = %name, %error, "the network could not be restored");
+    }
+}
+
+async fn restore_endpoint(
+    service: &Arc<Service>,
+    key: String,
+    record: EndpointRecord,
+    held: Option<Held>,
+) {
+    let (network, sandbox) = (record.network.clone(), record.sandbox.clone());
+    let result = try_restore_endpoint(service, record, held).await;
+    match result {
+        Ok(()) => tracing::info!(%network, %sandbox, "restored"),
+        Err(problem) => {
+            tracing::info!(%network, %sandbox, %problem, "not restored");
+            service.core.lock().await.cancel(&network, &sandbox);
+            service.keeper.release(key.clone()).await;
+            service.journal.note(vec![Change::Delete(key)]).await;
+        }
+    }
+}
+
+async fn try_restore_endpoint(
+    service: &Arc<Service>,
+    record: EndpointRecord,
+    held: Option<Held>,
+) -> Result<(), ApiError> {
+    let reserved = Reservation {
+        network: record.network.clone(),
+        sandbox: record.sandbox.clone(),
+        plan: record.plan.clone(),
+    };
+    let attached_by = record.attached_by.clone();
+    let sandbox = still_there(&attached_by)?;
+    service.core.lock().await.restore(record)?;
+    let parcel = held.and_then(|held| Parcel::assemble(&held.note.manifest, held.descriptors));
+    let parcel = match (parcel, sandbox) {
+        (Some(parcel), _) => parcel,
+        (None, Some(sandbox)) => {
+            let job = Job::Interface {
+                sandbox,
+                plan: reserved.plan.clone(),
+            };
+            service.keeper.run(job).await?
+        }
+        (None, None) => return Err(gone(&attached_by)),
+    };
+    service.bring_up(&reserved, parcel, None).await?;
+    Ok(())
+}
+
+/// What an endpoint was attached by, if it is still the same.
+fn still_there(attached_by: &AttachedBy) -> Result<Option<CallerSandbox>, ApiError> {
+    match attached_by {
+        AttachedBy::Process { pid, started } => match process::start_time(*pid) {
+            Ok(now) if now == *started => Ok(Some(CallerSandbox::Pid(*pid))),
+            _ => Err(gone(attached_by)),
+        },
+        AttachedBy::Path(path) => {
+            if path.exists() {
+                Ok(Some(CallerSandbox::Path(path.clone())))
+            } else {
+                Err(gone(attached_by))
+            }
+        }
+        // The connection ended with the daemon that had accepted it.
+        AttachedBy::Connection { .. } => Err(gone(attached_by)),
+    }
+}
+
+fn gone(attached_by: &AttachedBy) -> ApiError {
+    let message = format!("{attached_by} is gone");
+    ApiError::new(crate::api::ErrorCode::ProcessGone, message)
+}

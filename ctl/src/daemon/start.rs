@@ -1,0 +1,358 @@
+//! From a command line to a daemon that serves.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use heddle_switch::{Event, Switch, Worker};
+use heddle_sys::process;
+use rustix::fs::FlockOperation;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, Notify, mpsc};
+
+use super::core::{Core, Settings, internal, now};
+use super::descriptors;
+use super::http;
+use super::journal::Journal;
+use super::keeper_link::KeeperLink;
+use super::listen::{self, Admission};
+use super::options::{Options, Sockets};
+use super::records::{INSTALLATION, Installation, Records, put};
+use super::restore::restore;
+use super::service::Service;
+use super::status::Facts;
+use super::tokens::Tokens;
+use super::watches::Watches;
+use crate::api::{ApiError, EndpointKind, ErrorCode};
+use crate::keeper::{self, Inherited};
+use crate::store::{RedbStore, Store};
+
+/// Worker threads unless told otherwise: one a core, up to this many.
+const MOST_WORKERS: usize = 4;
+
+/// Events of the dataplane that may wait for the control plane.
+const EVENTS: usize = 1024;
+
+/// Runs a daemon and its keeper until it is told to end; returns the exit status.
+///
+/// # Errors
+///
+/// What keeps it from starting, in the user's terms.
+pub fn run(options: &Options) -> Result<u8, ApiError> {
+    let _lock = lock(&options.sockets)?;
+    let api = bind(&options.sockets.api)?;
+    let descriptors = bind(&options.sockets.descriptors())?;
+    let status = keeper::run(
+        &api,
+        &descriptors,
+        &|inherited| match daemon(options, inherited) {
+            Ok(()) => 0,
+            Err(error) => {
+                tracing::error!(hint = error.error.hint, "{error}");
+                keeper::START_FAILED
+            }
+        },
+    );
+    for socket in [&options.sockets.api, &options.sockets.descriptors()] {
+        // Somebody may have tidied up before us.
+        let _ = fs::remove_file(socket);
+    }
+    match status {
+        Ok(status) => Ok(status),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(internal(&format!("the keeper: {error}"))),
+    }
+}
+
+/// Takes the lock that only one daemon can have, in a directory of this user alone.
+fn lock(sockets: &Sockets) -> Result<OwnedFd, ApiError> {
+    let path = sockets.lock();
+    let failed = |problem: String| {
+        let message = format!("the socket {}: {problem}", sockets.api.display());
+        ApiError::new(ErrorCode::NoDaemon, message)
+            .hint("choose another place with --socket or $HEDDLE_SOCKET")
+    };
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        if !directory.exists() {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700);
+            builder
+                .create(directory)
+                .map_err(|error| failed(error.to_string()))?;
+        }
+        require_private(directory).map_err(failed)?;
+    }
+    let mut file = fs::OpenOptions::new();
+    let file = file
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let file = file
+        .open(&path)
+        .map_err(|error| failed(error.to_string()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file.into()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let message = format!("a daemon runs already at {}", sockets.api.display());
+            Err(ApiError::new(ErrorCode::DaemonRuns, message)
+                .hint("see it with: heddle status, or end it with: heddle down"))
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// A directory that others may write into would let them put their own socket in our place.
+fn require_private(directory: &Path) -> Result<(), String> {
+    let found = fs::metadata(directory).map_err(|error| error.to_string())?;
+    let own = rustix::process::geteuid().as_raw();
+    if found.uid() != own {
+        return Err(format!("{} belongs to another user", directory.display()));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(format!("{} may be written by others", directory.display()));
+    }
+    Ok(())
+}
+
+/// Binds a socket for this user alone, in the place of one that a killed daemon left.
+fn bind(path: &Path) -> Result<UnixListener, ApiError> {
+    let failed = |error: io::Error| {
+        let message = format!("the socket {}: {error}", path.display());
+        ApiError::new(ErrorCode::NoDaemon, message)
+    };
+    if UnixStream::connect(path).is_ok() {
+        let message = format!("somebody else serves at {}", path.display());
+        return Err(ApiError::new(ErrorCode::DaemonRuns, message));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// The daemon proper.
+fn daemon(options: &Options, inherited: Inherited) -> Result<(), ApiError> {
+    let started = |error: io::Error| internal(&format!("starting: {error}"));
+    // A name in `ps` is a courtesy.
+    let _ = process::set_name("heddle");
+    heddle_sys::limits::raise_fd_limit().map_err(started)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .map_err(started)?;
+    runtime.block_on(serve(options, inherited))
+}
+
+async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> {
+    let Inherited {
+        api,
+        descriptors,
+        keeper,
+        keeper_pid,
+        restarts,
+    } = inherited;
+    let failed = |error: io::Error| internal(&format!("starting: {error}"));
+    let (keeper, left_behind) = KeeperLink::open(keeper).map_err(failed)?;
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&options.store).map_err(store_failed)?);
+    let (records, installation) = read_store(&*store)?;
+    let (events, happened) = mpsc::channel(EVENTS);
+    let (switch, workers) = make_switch(options, events)?;
+    let switch = Arc::new(switch);
+    let facts = Facts {
+        keeper_pid,
+        restarts,
+        store: store.location(),
+        started: heddle_sys::clock::monotonic(),
+    };
+    let service = Arc::new(Service {
+        core: Mutex::new(Core::new(settings(options), switch.clone(), installation)),
+        journal: Journal::start(store),
+        keeper,
+        tokens: Tokens::default(),
+        watches: Watches::default(),
+        networks: Mutex::new(()),
+        facts,
+        stop: Notify::new(),
+        ended: Notify::new(),
+    });
+    restore(&service, records, left_behind).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads = start_workers(workers, &stop, &service)?;
+    let admission = Admission {
+        own_uid: rustix::process::geteuid().as_raw(),
+        group: options.allow_group,
+    };
+    let routes = http::routes(service.clone());
+    let api = listen::adopt(api).map_err(failed)?;
+    tokio::spawn(listen::accept(api, admission, move |stream, caller| {
+        listen::serve_http(stream, caller, routes.clone())
+    }));
+    let descriptors = listen::adopt(descriptors).map_err(failed)?;
+    let passing = service.clone();
+    tokio::spawn(listen::accept(
+        descriptors,
+        admission,
+        move |stream, caller| descriptors::serve(stream, caller, passing.clone()),
+    ));
+    tokio::spawn(heed_events(service.clone(), happened));
+    service.keeper.ready().await;
+    tracing::info!(socket = %options.sockets.api.display(), "ready");
+    wait_for_end(&service, options).await.map_err(failed)?;
+    service.keeper.goodbye().await;
+    service.journal.commit(Vec::new()).await?;
+    stop.store(true, Ordering::Relaxed);
+    switch.wake_workers();
+    for thread in threads {
+        // A worker's panic has been reported where it happened.
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+fn store_failed(error: crate::store::StoreError) -> ApiError {
+    ApiError::new(ErrorCode::StoreFailed, error.to_string())
+        .hint("choose another file with --store")
+}
+
+fn read_store(store: &dyn Store) -> Result<(Records, Installation), ApiError> {
+    let mut records = Records::read(&store.load().map_err(store_failed)?).map_err(|problem| {
+        let message = format!("the store {}: {problem}", store.location());
+        ApiError::new(ErrorCode::StoreFailed, message).hint(
+            "it is of another version, or damaged: start with another file, or move it away to \
+             begin anew",
+        )
+    })?;
+    let installation = match records.installation.take() {
+        Some(installation) => installation,
+        None => {
+            let installation = Installation {
+                key: super::random()?,
+            };
+            store
+                .commit(&[put(INSTALLATION.to_owned(), &installation)])
+                .map_err(store_failed)?;
+            installation
+        }
+    };
+    Ok((records, installation))
+}
+
+fn settings(options: &Options) -> Settings {
+    let tun_fault = heddle_sys::tap::usable()
+        .err()
+        .map(|error| error.to_string());
+    let default_kind = match (options.endpoint, &tun_fault) {
+        (Some(kind), _) => kind,
+        (None, None) => EndpointKind::Tap,
+        (None, Some(_)) => EndpointKind::Veth,
+    };
+    Settings {
+        default_kind,
+        tun_fault,
+        sessions: options.sessions,
+    }
+}
+
+fn make_switch(
+    options: &Options,
+    events: mpsc::Sender<Event>,
+) -> Result<(Switch, Vec<Worker>), ApiError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = options.workers.map_or(cores.min(MOST_WORKERS), usize::from);
+    let sessions = heddle_nat::Limits {
+        sessions: options.sessions,
+        ..heddle_nat::Limits::default()
+    };
+    Switch::new(heddle_switch::Options {
+        workers,
+        sessions,
+        stations: heddle_switch::fdb::Limits::default(),
+        seed: None,
+        now: now(),
+        // An event that finds no room is told again: the endpoint stays gone.
+        on_event: Box::new(move |event| {
+            let _ = events.try_send(event);
+        }),
+    })
+    .map_err(|error| internal(&format!("starting the dataplane: {error}")))
+}
+
+fn start_workers(
+    workers: Vec<Worker>,
+    stop: &Arc<AtomicBool>,
+    service: &Arc<Service>,
+) -> Result<Vec<JoinHandle<()>>, ApiError> {
+    workers
+        .into_iter()
+        .enumerate()
+        .map(|(index, worker)| {
+            let (stop, service) = (stop.clone(), service.clone());
+            std::thread::Builder::new()
+                .name(format!("worker{index}"))
+                .spawn(move || {
+                    if let Err(error) = worker.run(&stop, now) {
+                        tracing::error!(%error, "a worker cannot go on");
+                        service.stop.notify_one();
+                    }
+                })
+                .map_err(|error| internal(&format!("starting a worker: {error}")))
+        })
+        .collect()
+}
+
+async fn heed_events(service: Arc<Service>, mut happened: mpsc::Receiver<Event>) {
+    while let Some(event) = happened.recv().await {
+        service.on_event(event).await;
+    }
+}
+
+/// Waits until somebody wants the daemon to end, or nobody uses it any more.
+async fn wait_for_end(service: &Arc<Service>, options: &Options) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // From a terminal the interrupt comes to keeper and daemon alike; the keeper passes it on as a
+    // termination, and once is enough.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        let idle = async {
+            match options.idle_exit {
+                Some(time) => super::after(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = service.stop.notified() => return Ok(()),
+            () = service.ended.notified() => {}
+            () = idle => {
+                if service.core.lock().await.is_idle() {
+                    return Ok(());
+                }
+                // Somebody is there: wait until somebody leaves.
+                tokio::select! {
+                    _ = terminate.recv() => return Ok(()),
+                    _ = interrupt.recv() => return Ok(()),
+                    () = service.stop.notified() => return Ok(()),
+                    () = service.ended.notified() => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Opening and closing ways out.
+
+use std::os::fd::BorrowedFd;
+
+use heddle_switch::LegId;
+use serde::{Deserialize, Serialize};
+
+use super::core::{OpenLeg, internal, leg_job};
+use super::links;
+use super::records::leg_key;
+use super::service::{Service, blocking, close};
+use crate::api::{ApiError, Name, Uplink, UplinkSpec};
+use crate::keeper::Note;
+use crate::plumb::Parcel;
+
+/// What the keeper is told of a leg that it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeldLeg {
+    /// The way out it is of.
+    pub(super) uplink: Uplink,
+}
+
+impl Service {
+    /// The leg for a network: one that is open already, else a new one from `passed` descriptors or
+    /// made by the keeper. `None` for a network without a way out.
+    pub(super) async fn open_leg(
+        &self,
+        network: &Name,
+        uplink: &Uplink,
+        mtu: u16,
+        passed: Option<Parcel>,
+    ) -> Result<Option<LegId>, ApiError> {
+        if uplink.kind == UplinkSpec::None {
+            return Ok(None);
+        }
+        let (open, job) = {
+            let core = self.core.lock().await;
+            if let Some(id) = core.leg_of(uplink) {
+                return Ok(Some(id));
+            }
+            let queues = u16::try_from(core.switch.workers()).unwrap_or(u16::MAX);
+            let kind = core.settings.default_kind;
+            (
+                core.plan_leg(network, uplink, mtu)?,
+                leg_job(network, uplink, mtu, queues, kind),
+            )
+        };
+        let parcel = match (passed, job) {
+            (Some(parcel), _) => parcel,
+            (None, Some(job)) => self.keeper.run(job).await?,
+            (None, None) => return Err(internal("an uplink without a way to open it")),
+        };
+        let id = open.id;
+        self.take_up_leg(open, uplink, parcel).await?;
+        Ok(Some(id))
+    }
+
+    async fn take_up_leg(
+        &self,
+        open: OpenLeg,
+        uplink: &Uplink,
+        parcel: Parcel,
+    ) -> Result<(), ApiError> {
+        let key = leg_key(open.id.0);
+        let record = serde_json::to_value(HeldLeg {
+            uplink: uplink.clone(),
+        })
+        .map_err(|error| internal(&error.to_string()))?;
+        let note = Note {
+            key: key.clone(),
+            manifest: parcel.manifest(),
+            record,
+        };
+        let descriptors: Vec<BorrowedFd<'_>> = parcel.descriptors().collect();
+        self.keeper.hold(note, &descriptors).await;
+        drop(descriptors);
+        let mac = open.mac;
+        let opened = match blocking(move || links::open_leg(parcel, mac)).await {
+            Ok(Ok(link)) => self.core.lock().await.add_leg(open, link),
+            Ok(Err(error)) | Err(error) => Err(error),
+        };
+        if opened.is_err() {
+            self.keeper.release(key).await;
+        }
+        opened
+    }
+
+    /// Closes a leg if no network uses it any more.
+    pub(super) async fn close_leg(&self, leg: Option<LegId>) {
+        let Some(leg) = leg else { return };
+        let port = self.core.lock().await.remove_leg(leg);
+        if port.is_some() {
+            self.keeper.release(leg_key(leg.0)).await;
+            close(port);
+        }
+    }
+}

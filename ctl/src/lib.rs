@@ -1,0 +1,10 @@
+//! heddle: a userspace virtual switch and NAT router.
+#![forbid(unsafe_code)]
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod daemon;
+pub mod demo;
+pub mod keeper;
+pub mod plumb;
+pub mod store;

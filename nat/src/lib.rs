@@ -1,0 +1,40 @@
+//! Address translation: functions over tables, without a clock, a socket or a packet buffer.
+//!
+//! In the order a packet meets them:
+//!
+//! 1. [`Tuple`] — what identifies a flow, and the [`Zone`] it is valid in.
+//! 2. [`Nat::lookup`] — the [`Session`] it belongs to, as a locked [`Hit`]. The caller decides whether
+//!    the packet may go, then [`Nat::commit`] advances the session ([`tcp`] for connections) and says
+//!    what the packet must read.
+//! 3. If there is none: [`Published`] and [`Nat::inbound`] say whom a packet from outside is for;
+//!    [`Nat::open`] makes the session, and the mapping it needs, when every check is done.
+//! 4. [`Nat::translate_error`] — ICMP errors about packets that were sent through here.
+//! 5. [`Nat::expire`] — the end of sessions, whenever [`Nat::next_deadline`] has come.
+//!
+//! Two kinds of object, as in RFC 6146: a *mapping* is an inside (address, port) known outside as
+//! another one, a *session* is one flow through it. Time and randomness are arguments.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod files;
+mod mapping;
+mod open;
+mod permission;
+mod ports;
+mod published;
+mod session;
+mod table;
+pub mod tcp;
+mod tuple;
+
+pub use error::TranslatedError;
+pub use mapping::Filtering;
+pub use open::{Destination, Inbound, Opening, Source};
+pub use ports::REST;
+pub use published::{Publication, PublishError, Published};
+pub use session::{
+    Class, DNS_TIMEOUT, ICMP_TIMEOUT, Packet, Session, SessionState, Side, UDP_TIMEOUT,
+};
+pub use table::{Hit, Limits, Nat, Refusal};
+pub use tuple::{Direction, Tuple, Zone, quoted};

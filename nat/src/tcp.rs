@@ -1,0 +1,505 @@
+//! What a translator must know of a TCP connection: is it opening, open, half closed, closing, and
+//! which sequence numbers may its two ends use.
+//!
+//! # Theory of operation
+//!
+//! The state is that of the *whole* connection as RFC 6146 §3.5.2.2 draws it (eight states), with
+//! the RFC's IPv6 and IPv4 side replaced by our *original* and *reply* direction. A state alone
+//! would let anybody who guesses addresses and ports close a connection with a forged RST (RFC 7857
+//! §2.2, RFC 5961), so each direction also keeps a [`Window`], after Guido van Rooij, "Real Stateful
+//! TCP Packet Filtering in IP Filter" (2001), §3. A segment of `sequence .. end` that acknowledges
+//! `ack` is inside when
+//!
+//! - **I** `sequence <= max(sender.edge, sender.end)`: not beyond what the receiver has allowed, or
+//!   else right behind what has passed already;
+//! - **II** `end >= sender.end - receiver.window`: not older than one receive window;
+//! - **III** `ack <= receiver.end`: acknowledges nothing that was not sent;
+//! - **IV** `ack >= sender.acknowledged - max(ACK_WINDOW, sender.window)`: acknowledges nothing
+//!   ancient.
+//!
+//! I and IV are wider than the paper's, which is stricter there than the hosts themselves: a FIN may
+//! lie behind a closed window and be followed by acknowledgements, and hosts take acknowledgements
+//! as far back as RFC 5961 §5.2 says, which is what IV says here. What a host would take must not be
+//! dropped on its way.
+//!
+//! Super-frames (segmentation offload) are one long segment here; all four hold for them as well,
+//! because I looks only at where a segment begins.
+//!
+//! # Ends that have forgotten
+//!
+//! A host that was reset knows nothing of its connections, and sooner or later uses the same ports
+//! again. RFC 9293 §3.5.1 has the ends sort that out with SYN, a challenge ACK (RFC 5961 §4) and RST;
+//! the tracker must let them, and follow. Whoever is *outside* could be anybody, so an outsider's
+//! SYN inside a connection is forwarded and changes nothing. An *inside* end is who it says it is
+//! (its address is pinned to its port), so its own SYN or SYN-ACK, with a sequence number that has
+//! nothing to do with the connection, proves that the connection is gone: tracking starts over.
+//!
+//! An end that waits for the answer to its SYN gets whatever comes: it can tell an answer from
+//! nonsense better than we can, and what is nonsense to it makes it send the RST that helps.
+//!
+//! # Departures
+//!
+//! - A connection is opening until its opener has acknowledged the answer, as RFC 5382 §5 counts it;
+//!   RFC 6146 ends that state with the answer. The difference is what a flood of SYNs with forged
+//!   sources leaves behind: sessions that can be given up, not sessions that stay for hours.
+//! - A RST counts as exact when it carries either the highest sequence number its sender has used
+//!   or the highest one its receiver has acknowledged. The first is what an aborting host sends
+//!   while data is in flight, the second is RFC 5961's RCV.NXT.
+//! - A SYN in a closing state begins a new connection on the same tuple at once (RFC 6191): clients
+//!   reuse ports long before [`CLOSING_TIMEOUT`] is over.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use heddle_wire::TcpFlags;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use self::state::{CLOSING_TIMEOUT, ESTABLISHED_TIMEOUT, Input, OPENING_TIMEOUT, State};
+use crate::tuple::Direction;
+
+/// Smallest look-back of inequality IV. Larger than any unscaled window, so that an acknowledgement
+/// which was overtaken by a full window of others is still taken.
+const ACK_WINDOW: u32 = 66_000;
+
+/// Largest shift of the window scale option (RFC 7323 §2.3).
+const MAX_WINDOW_SHIFT: u8 = 14;
+
+/// Largest window there is (RFC 7323 §2.3), which keeps all comparisons within half of the sequence
+/// space.
+const MAX_WINDOW: u32 = 1 << 30;
+
+/// The parts of a segment that tracking looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Control bits.
+    pub flags: TcpFlags,
+    /// Sequence number of the first octet.
+    pub sequence: u32,
+    /// Acknowledgement number; meaningless without ACK.
+    pub acknowledgement: u32,
+    /// Window field as it stands in the header.
+    pub window: u16,
+    /// Octets of payload.
+    pub payload_len: u32,
+    /// Shift of the window scale option, on a SYN that carries one (RFC 7323 §2.2).
+    pub window_shift: Option<u8>,
+}
+
+impl Segment {
+    /// Sequence number behind the segment; SYN and FIN count one each (RFC 9293 §3.4).
+    #[inline]
+    fn end(&self) -> u32 {
+        let control = u32::from(self.flags.contains(TcpFlags::SYN))
+            + u32::from(self.flags.contains(TcpFlags::FIN));
+        self.sequence
+            .wrapping_add(self.payload_len)
+            .wrapping_add(control)
+    }
+
+    /// Whether the segment asks for a new connection (RFC 9293 §3.5): SYN and neither ACK nor RST.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        Input::of(self.flags) == Input::Syn
+    }
+
+    /// Whether the acknowledgement number says anything: not without the ACK bit, nor in a
+    /// RST of a stack that sets the bit but leaves the number zero.
+    #[inline]
+    fn acknowledges(&self) -> bool {
+        self.flags.contains(TcpFlags::ACK)
+            && !(self.flags.contains(TcpFlags::RST) && self.acknowledgement == 0)
+    }
+}
+
+/// What one end has sent and may send.
+///
+/// `window == 0` means that nothing has been seen from this end yet: a window that is announced as
+/// zero is kept as one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Window {
+    /// Highest sequence number sent, plus one.
+    pub end: u32,
+    /// Highest sequence number the other end has allowed. Until the other end has answered, the
+    /// octet behind the SYN: what its answer must acknowledge at least.
+    pub edge: u32,
+    /// Largest window this end has announced, in octets.
+    pub window: u32,
+    /// Highest acknowledgement this end has sent. Until it has sent one, the sequence number of the
+    /// other end's SYN.
+    pub acknowledged: u32,
+}
+
+impl Window {
+    #[inline]
+    fn is_known(&self) -> bool {
+        self.window != 0
+    }
+
+    /// Starts over from the SYN of a connection.
+    fn from_syn(segment: &Segment) -> Window {
+        Window {
+            end: segment.end(),
+            edge: segment.sequence.wrapping_add(1),
+            window: u32::from(segment.window).max(1),
+            acknowledged: 0,
+        }
+    }
+}
+
+/// Whether a segment may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It belongs to the connection: forward it and restart the timer of the state it led to.
+    Accept,
+    /// It may pass, but proves nothing: forward it and leave state and timer alone.
+    AcceptWithoutRefresh,
+    /// It is outside the window: drop it.
+    OutOfWindow,
+}
+
+/// Windows of a connection, the original direction first, and their scale shifts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// [`Window`] by direction.
+    pub windows: [Window; 2],
+    /// Window scale shift by direction; [`Self::NO_SHIFT`] where the option was not offered.
+    pub shifts: [u8; 2],
+    /// Which ends are inside, and so believed when they say that the connection is gone.
+    pub inside: [bool; 2],
+}
+
+impl Tracking {
+    /// Stands for "this end did not offer window scaling".
+    pub const NO_SHIFT: u8 = 15;
+
+    /// Takes `segment` from `side` into account and returns the new state and the verdict.
+    ///
+    /// Nothing changes unless the verdict is [`Verdict::Accept`].
+    #[inline]
+    pub fn update(&mut self, state: State, side: Direction, segment: &Segment) -> (State, Verdict) {
+        let input = Input::of(segment.flags);
+        match input {
+            Input::Other | Input::Fin => match self.segment(state, side, segment) {
+                Verdict::Accept => (state.next(side, input), Verdict::Accept),
+                verdict => (state, verdict),
+            },
+            Input::Syn => self.syn(state, side, segment),
+            Input::SynAck => self.syn_ack(state, side, segment),
+            Input::Rst => match self.reset(side, segment) {
+                Verdict::Accept => (state.next(side, input), Verdict::Accept),
+                verdict => (state, verdict),
+            },
+        }
+    }
+
+    /// Everything that is neither SYN nor RST.
+    #[inline]
+    fn segment(&mut self, state: State, side: Direction, segment: &Segment) -> Verdict {
+        if !self.receiver(side).is_known() {
+            return Verdict::OutOfWindow;
+        }
+        if !self.sender(side).is_known() {
+            // To an end that waits for an answer, and this is none: the challenge ACK of a peer that
+            // still has an older connection. The end answers with a RST, which ends that one.
+            let challenges = segment.acknowledges() && state.opener() == Some(side.inverse());
+            return if challenges {
+                Verdict::AcceptWithoutRefresh
+            } else {
+                Verdict::OutOfWindow
+            };
+        }
+        if !self.contains(side, segment) {
+            return Verdict::OutOfWindow;
+        }
+        if state.opener() == Some(side) && !self.answers(side, segment) {
+            return Verdict::OutOfWindow;
+        }
+        self.advance(side, segment);
+        Verdict::Accept
+    }
+
+    /// Whether the opener's segment acknowledges the other end's SYN. Only who has seen the answer
+    /// knows its number, so there is no tolerance here as in IV.
+    fn answers(&self, side: Direction, segment: &Segment) -> bool {
+        segment.acknowledges() && is_after(segment.acknowledgement, self.sender(side).acknowledged)
+    }
+
+    #[cold]
+    fn syn(&mut self, state: State, side: Direction, segment: &Segment) -> (State, Verdict) {
+        if state.is_over() {
+            return self.begin(side, segment);
+        }
+        match (self.sender(side).is_known(), self.receiver(side).is_known()) {
+            // Once more from the end that has not been answered.
+            (true, false) => {
+                let [sender, _] = self.pair_mut(side);
+                if segment.sequence.wrapping_add(1) != sender.edge {
+                    return self.begin(side, segment);
+                }
+                // The same SYN; perhaps without the data it had before (RFC 7413 §4.1.3), which may
+                // be acknowledged all the same.
+                if is_after(segment.end(), sender.end) {
+                    sender.end = segment.end();
+                }
+                (state, Verdict::Accept)
+            }
+            // Simultaneous open: it acknowledges nothing, so there is nothing to check.
+            (false, true) => {
+                self.learn(side, segment);
+                (state, Verdict::Accept)
+            }
+            _ if self.has_forgotten(side, segment) => self.begin(side, segment),
+            _ => (state, Verdict::AcceptWithoutRefresh),
+        }
+    }
+
+    #[cold]
+    fn syn_ack(&mut self, state: State, side: Direction, segment: &Segment) -> (State, Verdict) {
+        let awaited = state.opener() == Some(side.inverse());
+        let (sender, receiver) = (*self.sender(side), *self.receiver(side));
+        if !receiver.is_known() {
+            return (state, Verdict::OutOfWindow);
+        }
+        if !sender.is_known() {
+            if !awaited {
+                return (state, Verdict::OutOfWindow);
+            }
+            if !is_between(receiver.edge, segment.acknowledgement, receiver.end) {
+                // An answer to an earlier SYN from the same port.
+                return (state, Verdict::AcceptWithoutRefresh);
+            }
+            self.learn(side, segment);
+            return (state, Verdict::Accept);
+        }
+        if self.is_near(side, segment) && self.acknowledgement_is_inside(side, segment) {
+            return (state, Verdict::AcceptWithoutRefresh);
+        }
+        // Another answer to the same SYN: a server without memory (RFC 4987 §3.6) may use another
+        // sequence number each time, and only the last one may have arrived.
+        if awaited && is_between(sender.acknowledged, segment.acknowledgement, receiver.end) {
+            self.learn(side, segment);
+            return (state, Verdict::Accept);
+        }
+        if self.inside[side.index()] && !state.is_over() {
+            self.learn_from_answer(side, segment);
+            return (State::opening(side.inverse()), Verdict::Accept);
+        }
+        (state, Verdict::AcceptWithoutRefresh)
+    }
+
+    /// RFC 7857 §2.2 with RFC 5961 §3: exact ends the connection, merely plausible passes without
+    /// effect, everything else is dropped.
+    #[cold]
+    fn reset(&self, side: Direction, segment: &Segment) -> Verdict {
+        let (sender, receiver) = (*self.sender(side), *self.receiver(side));
+        match (sender.is_known(), receiver.is_known()) {
+            // Refusal of a SYN: the sequence number is zero and the ACK is all the proof there is
+            // (RFC 9293 §3.10.7.3).
+            (false, true) => {
+                let refuses = segment.acknowledges()
+                    && is_between(receiver.edge, segment.acknowledgement, receiver.end);
+                return if refuses {
+                    Verdict::Accept
+                } else {
+                    Verdict::OutOfWindow
+                };
+            }
+            // From an end that waits for an answer: it has got one that is none.
+            (true, false) => return Verdict::AcceptWithoutRefresh,
+            (false, false) => return Verdict::OutOfWindow,
+            (true, true) => {}
+        }
+        let plausible = !segment.acknowledges() || self.acknowledgement_is_inside(side, segment);
+        let exact = segment.sequence == sender.end || segment.sequence == receiver.acknowledged;
+        if plausible && exact {
+            return Verdict::Accept;
+        }
+        // An inside end that has forgotten refuses what belongs to the connection.
+        if plausible && self.data_is_inside(side, segment) || self.inside[side.index()] {
+            Verdict::AcceptWithoutRefresh
+        } else {
+            Verdict::OutOfWindow
+        }
+    }
+
+    /// Starts over from a SYN.
+    fn begin(&mut self, side: Direction, segment: &Segment) -> (State, Verdict) {
+        *self = Tracking {
+            inside: self.inside,
+            ..Tracking::default()
+        };
+        self.learn(side, segment);
+        (State::opening(side), Verdict::Accept)
+    }
+
+    /// Whether a SYN from `side` says that this end knows nothing of the connection.
+    fn has_forgotten(&self, side: Direction, segment: &Segment) -> bool {
+        self.inside[side.index()] && !self.is_near(side, segment)
+    }
+
+    /// Whether a SYN could be a late repetition of the one that began the connection, or else lies
+    /// in its window, where the other end will question it (RFC 5961 §4).
+    fn is_near(&self, side: Direction, segment: &Segment) -> bool {
+        let (sender, receiver) = (self.sender(side), self.receiver(side));
+        let look_back = ACK_WINDOW.max(receiver.window);
+        self.is_allowed(side, segment)
+            && not_after(sender.end.wrapping_sub(look_back), segment.sequence)
+    }
+
+    #[inline]
+    fn contains(&self, side: Direction, segment: &Segment) -> bool {
+        self.data_is_inside(side, segment)
+            && (!segment.acknowledges() || self.acknowledgement_is_inside(side, segment))
+    }
+
+    /// Inequalities I and II.
+    #[inline]
+    fn data_is_inside(&self, side: Direction, segment: &Segment) -> bool {
+        let (sender, receiver) = (self.sender(side), self.receiver(side));
+        let two = not_after(sender.end.wrapping_sub(receiver.window), segment.end());
+        self.is_allowed(side, segment) && two
+    }
+
+    /// Inequality I.
+    #[inline]
+    fn is_allowed(&self, side: Direction, segment: &Segment) -> bool {
+        let sender = self.sender(side);
+        not_after(segment.sequence, sender.edge) || not_after(segment.sequence, sender.end)
+    }
+
+    /// Inequalities III and IV.
+    #[inline]
+    fn acknowledgement_is_inside(&self, side: Direction, segment: &Segment) -> bool {
+        let (sender, receiver) = (self.sender(side), self.receiver(side));
+        let look_back = ACK_WINDOW.max(sender.window);
+        is_between(
+            sender.acknowledged.wrapping_sub(look_back),
+            segment.acknowledgement,
+            receiver.end,
+        )
+    }
+
+    /// Moves both windows forward by an accepted segment.
+    #[inline]
+    fn advance(&mut self, side: Direction, segment: &Segment) {
+        let end = segment.end();
+        let announced = self.announced_window(side, segment);
+        let [sender, receiver] = self.pair_mut(side);
+
+        sender.window = sender.window.max(announced);
+        if is_after(end, sender.end) {
+            // A sender that goes beyond the edge was allowed to by a window we did not see, or does
+            // not care; what it sends again may lie that much further back.
+            let furthest = if is_after(sender.edge, sender.end) {
+                sender.edge
+            } else {
+                sender.end
+            };
+            if is_after(end, furthest) {
+                let window = receiver.window.saturating_add(end.wrapping_sub(furthest));
+                receiver.window = window.min(MAX_WINDOW);
+            }
+            sender.end = end;
+        }
+        if segment.acknowledges() {
+            if is_after(segment.acknowledgement, sender.acknowledged) {
+                sender.acknowledged = segment.acknowledgement;
+            }
+            // Even a closed window may be probed with one octet (RFC 9293 §3.8.6.1).
+            let edge = segment.acknowledgement.wrapping_add(announced.max(1));
+            if is_after(edge, receiver.edge) {
+                receiver.edge = edge;
+            }
+        }
+    }
+
+    #[inline]
+    fn announced_window(&self, side: Direction, segment: &Segment) -> u32 {
+        let window = u32::from(segment.window);
+        // Scaling is on only when both ends offered it (RFC 7323 §2.2).
+        if self.shifts.contains(&Self::NO_SHIFT) {
+            return window;
+        }
+        window << self.shifts[side.index()].min(MAX_WINDOW_SHIFT)
+    }
+
+    /// Starts the window of `side` from its SYN, and once both ends are known, opens both edges.
+    fn learn(&mut self, side: Direction, segment: &Segment) {
+        self.shifts[side.index()] = segment
+            .window_shift
+            .map_or(Self::NO_SHIFT, |shift| shift.min(MAX_WINDOW_SHIFT));
+        let [sender, receiver] = self.pair_mut(side);
+        *sender = Window::from_syn(segment);
+        if !receiver.is_known() {
+            return;
+        }
+        let allowed_from = if segment.acknowledges() {
+            sender.acknowledged = segment.acknowledgement;
+            segment.acknowledgement
+        } else {
+            sender.acknowledged = receiver.edge.wrapping_sub(1);
+            receiver.end
+        };
+        sender.edge = sender.end.wrapping_add(receiver.window);
+        receiver.edge = allowed_from.wrapping_add(sender.window);
+        receiver.acknowledged = segment.sequence;
+    }
+
+    /// Starts over from the answer to a SYN that was forwarded but not taken into account. What the
+    /// answer does not tell of the opener is assumed at its widest.
+    fn learn_from_answer(&mut self, side: Direction, segment: &Segment) {
+        let opener = side.inverse().index();
+        self.windows[opener] = Window {
+            end: segment.acknowledgement,
+            edge: segment.acknowledgement,
+            window: u32::from(u16::MAX),
+            acknowledged: segment.sequence,
+        };
+        // Offered in the answer, so offered before.
+        self.shifts[opener] = segment
+            .window_shift
+            .map_or(Self::NO_SHIFT, |_| MAX_WINDOW_SHIFT);
+        self.learn(side, segment);
+    }
+
+    #[inline]
+    fn sender(&self, side: Direction) -> &Window {
+        &self.windows[side.index()]
+    }
+
+    #[inline]
+    fn receiver(&self, side: Direction) -> &Window {
+        &self.windows[side.inverse().index()]
+    }
+
+    #[inline]
+    fn pair_mut(&mut self, side: Direction) -> [&mut Window; 2] {
+        let [original, reply] = &mut self.windows;
+        match side {
+            Direction::Original => [original, reply],
+            Direction::Reply => [reply, original],
+        }
+    }
+}
+
+/// `a <= b` in sequence space (RFC 9293 §3.4: arithmetic modulo 2^32).
+#[inline]
+fn not_after(a: u32, b: u32) -> bool {
+    b.wrapping_sub(a) < 1 << 31
+}
+
+/// `a > b` in sequence space.
+#[inline]
+fn is_after(a: u32, b: u32) -> bool {
+    !not_after(a, b)
+}
+
+/// `first <= number <= last` in sequence space.
+#[inline]
+fn is_between(first: u32, number: u32, last: u32) -> bool {
+    not_after(first, number) && not_after(number, last)
+}

@@ -1,0 +1,164 @@
+//! A link in memory: two bounded queues of frames, for tests, benches and fuzzing.
+//!
+//! It can do what a real link can: be full, refuse frames, and go away.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Arena, Burst, Drained, TransmitError, transmit_plain};
+
+/// One direction of the link.
+#[derive(Debug)]
+struct Queue {
+    frames: Mutex<VecDeque<Vec<u8>>>,
+    capacity: usize,
+    /// Frames that found it full.
+    lost: AtomicU64,
+    /// Whether frames are refused that there is room for.
+    refuses: AtomicBool,
+    /// Whether one of the ends is gone.
+    is_gone: AtomicBool,
+}
+
+impl Queue {
+    fn new(capacity: usize) -> Arc<Queue> {
+        Arc::new(Queue {
+            frames: Mutex::new(VecDeque::new()),
+            capacity,
+            lost: AtomicU64::new(0),
+            refuses: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, frame: &[u8]) -> Result<(), TransmitError> {
+        if self.is_gone.load(Ordering::Relaxed) {
+            return Err(TransmitError::Gone);
+        }
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(TransmitError::Failed);
+        }
+        let mut frames = self.lock();
+        if frames.len() >= self.capacity {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return Err(TransmitError::Full);
+        }
+        frames.push_back(frame.to_vec());
+        Ok(())
+    }
+}
+
+/// The switch's end of a link in memory.
+#[derive(Debug)]
+pub struct MemoryEndpoint {
+    incoming: Arc<Queue>,
+    outgoing: Arc<Queue>,
+    /// Whether the other end takes super-frames and partial checksums.
+    takes_offloads: bool,
+}
+
+/// The other end.
+#[derive(Clone, Debug)]
+pub struct MemoryPeer {
+    incoming: Arc<Queue>,
+    outgoing: Arc<Queue>,
+}
+
+/// A link whose queues hold `capacity` frames each. Frames carry a virtio-net header in both
+/// directions; if the peer does not take offloads, it is always empty on the way out.
+#[must_use]
+pub fn memory_pair(capacity: usize, takes_offloads: bool) -> (MemoryEndpoint, MemoryPeer) {
+    let (incoming, outgoing) = (Queue::new(capacity), Queue::new(capacity));
+    let peer = MemoryPeer {
+        incoming: outgoing.clone(),
+        outgoing: incoming.clone(),
+    };
+    (
+        MemoryEndpoint {
+            incoming,
+            outgoing,
+            takes_offloads,
+        },
+        peer,
+    )
+}
+
+impl MemoryPeer {
+    /// Hands the switch a frame, virtio-net header first.
+    ///
+    /// # Errors
+    ///
+    /// [`TransmitError::Full`] if the switch has not taken the ones before; it counts the frame as
+    /// lost in its receive ring.
+    pub fn send(&self, frame: &[u8]) -> Result<(), TransmitError> {
+        self.outgoing.push(frame)
+    }
+
+    /// The next frame from the switch, virtio-net header first.
+    #[must_use]
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        self.incoming.lock().pop_front()
+    }
+
+    /// Refuses frames from the switch from now on, as a kernel does that finds fault with them, or
+    /// takes them again.
+    pub fn refuse(&self, refuses: bool) {
+        self.incoming.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// Goes away, as a sandbox does that ends. The switch still reads what was sent before.
+    pub fn hang_up(&self) {
+        self.incoming.is_gone.store(true, Ordering::Relaxed);
+        self.outgoing.is_gone.store(true, Ordering::Relaxed);
+    }
+}
+
+impl MemoryEndpoint {
+    pub(super) fn receive(
+        &self,
+        arena: &mut Arena,
+        process: &mut dyn FnMut(&mut Burst<'_>),
+    ) -> Drained {
+        let mut incoming = self.incoming.lock();
+        let (mut burst, ended) = arena.fill(|space| {
+            let frame = incoming.pop_front()?;
+            // Longer than any frame can be: cut, like a descriptor would.
+            let len = frame.len().min(space.len());
+            space[..len].copy_from_slice(&frame[..len]);
+            Some(len)
+        });
+        // A frame may be answered to the very port it came from.
+        drop(incoming);
+        if !burst.is_empty() {
+            process(&mut burst);
+        }
+        if !ended {
+            Drained::No
+        } else if self.incoming.is_gone.load(Ordering::Relaxed) {
+            Drained::Gone
+        } else {
+            Drained::Yes
+        }
+    }
+
+    pub(super) fn transmit(&self, frame: &[u8]) -> Result<(), TransmitError> {
+        if self.takes_offloads {
+            return self.outgoing.push(frame);
+        }
+        transmit_plain(frame, |plain| {
+            let mut bytes = vec![0; heddle_wire::VNET_HEADER_LEN];
+            bytes.extend_from_slice(plain);
+            self.outgoing.push(&bytes)
+        })
+    }
+
+    /// Frames of the peer that found its queue full.
+    pub(super) fn lost(&self) -> u64 {
+        self.incoming.lost.load(Ordering::Relaxed)
+    }
+}

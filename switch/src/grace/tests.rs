@@ -1,0 +1,74 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::{Grace, Progress, published};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_worker_that_sleeps_or_is_new_enough_has_passed() {
+    let progress = Progress::asleep();
+    assert!(progress.has_passed(7));
+    progress.wake();
+    assert!(!progress.has_passed(1));
+    progress.at(6);
+    assert!(progress.has_passed(6) && !progress.has_passed(7));
+    progress.sleep();
+    assert!(progress.has_passed(7));
+}
+
+#[test]
+fn waiting_for_a_stuck_worker_ends() {
+    let (grace, progress) = (Grace::new(), Progress::asleep());
+    progress.wake();
+    progress.at(1);
+    assert!(!grace.wait(Duration::from_millis(1), || progress.has_passed(2)));
+}
+
+/// What loom proves of three turns, tried on the real machine with many.
+#[test]
+fn no_worker_is_seen_in_a_generation_that_has_ended() {
+    const ROUNDS: u64 = 2_000;
+    let grace = Arc::new(Grace::new());
+    let newest = Arc::new(AtomicU64::new(1));
+    // Everything below this has ended.
+    let ended = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let seats: Arc<Vec<Progress>> = Arc::new((0..3).map(|_| Progress::asleep()).collect());
+    let workers: Vec<_> = (0..seats.len())
+        .map(|index| {
+            let (grace, newest, ended) = (grace.clone(), newest.clone(), ended.clone());
+            let (seats, stop) = (seats.clone(), stop.clone());
+            thread::spawn(move || {
+                let mut turns = 0_u64;
+                while !stop.load(Ordering::Relaxed) {
+                    let seat = &seats[index];
+                    seat.wake();
+                    let generation = newest.load(Ordering::Relaxed);
+                    seat.at(generation);
+                    grace.moved();
+                    for _ in 0..turns % 7 {
+                        assert!(ended.load(Ordering::Relaxed) <= generation);
+                    }
+                    seat.sleep();
+                    grace.moved();
+                    turns += 1;
+                }
+                turns
+            })
+        })
+        .collect();
+    for generation in 2..ROUNDS {
+        newest.store(generation, Ordering::Relaxed);
+        published();
+        let passed = || seats.iter().all(|seat| seat.has_passed(generation));
+        assert!(grace.wait(PATIENCE, passed), "a wake-up was lost");
+        ended.store(generation, Ordering::Relaxed);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        assert!(worker.join().unwrap() > 0);
+    }
+}

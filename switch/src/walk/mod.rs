@@ -1,0 +1,200 @@
+//! The life of a frame, from top to bottom.
+//!
+//! ```text
+//! endpoint ─ receive ─┬─ security ─ bridge ─┬─ another port
+//!            (parse)  │                     └─ gateway address ─ gateway
+//!                     │                         │      router ─┬─ inside: another endpoint
+//!                     │                         └──────────────┴─ leg: translate ─ egress
+//!                     └─ from a leg: outside ─ translate ─ egress
+//! ```
+//!
+//! A walk runs to completion on one thread: it allocates nothing, holds no lock over a system call,
+//! and ends in exactly one of: sent, consumed by the gateway, held for a neighbour, or dropped for one
+//! [`DropReason`]. Stages return `Err` to end a frame; what the sender is told travels with the
+//! reason ([`Refused`]).
+
+mod answer;
+mod bridge;
+mod egress;
+mod gateway;
+mod neighbours;
+mod outside;
+mod router;
+mod security;
+mod translate;
+
+use heddle_mem::Instant;
+use heddle_nat::{Nat, Packet, Published, Refusal};
+use heddle_wire::{Address, Ip, Malformed};
+
+pub use answer::Answer;
+pub(crate) use router::host_unknown;
+
+use crate::config::Config;
+use crate::drop::{Cause, DropReason};
+use crate::frame::{Frame, HeldFrame};
+use crate::port::{Port, PortId, Role};
+use crate::switch::Tables;
+use crate::worker::Local;
+
+/// Why a frame ends, and what its sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub(crate) reason: DropReason,
+    pub(crate) answer: Answer,
+}
+
+impl Refused {
+    /// An end of which the sender is told.
+    pub(crate) fn with(cause: Cause, answer: Answer) -> Refused {
+        Refused {
+            reason: cause.into(),
+            answer,
+        }
+    }
+}
+
+impl From<Cause> for Refused {
+    fn from(cause: Cause) -> Refused {
+        Refused {
+            reason: cause.into(),
+            answer: Answer::Silence,
+        }
+    }
+}
+
+impl From<Malformed> for Refused {
+    fn from(malformed: Malformed) -> Refused {
+        Refused {
+            reason: malformed.into(),
+            answer: Answer::Silence,
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    /// At limits the sender is told "administratively prohibited" (RFC 5508 §9 REQ-8), unsolicited
+    /// packets from outside get no answer (RFC 5382 §4.3 REQ-4 a).
+    fn from(refusal: Refusal) -> Refused {
+        match refusal {
+            Refusal::NotSyn => Refused::with(Cause::NotSyn, Answer::Reset),
+            Refusal::OutOfWindow => Cause::OutOfWindow.into(),
+            Refusal::Unsolicited => Cause::Unsolicited.into(),
+            Refusal::Filtered => Cause::Filtered.into(),
+            Refusal::PortsExhausted => Refused::with(Cause::PortsExhausted, Answer::Prohibited),
+            Refusal::SessionsExhausted => {
+                Refused::with(Cause::SessionsExhausted, Answer::Prohibited)
+            }
+            Refusal::OwnerQuota => Refused::with(Cause::EndpointQuota, Answer::Prohibited),
+            Refusal::Conflict => Refused::with(Cause::FlowConflict, Answer::Prohibited),
+            Refusal::ErrorUnmatched => Cause::ErrorUnmatched.into(),
+        }
+    }
+}
+
+/// One worker's view of the switch while it processes frames.
+#[derive(Debug)]
+pub struct Walk<'w> {
+    pub(crate) config: &'w Config,
+    pub(crate) tables: &'w Tables,
+    pub(crate) local: &'w mut Local,
+    pub(crate) now: Instant,
+}
+
+impl<'w> Walk<'w> {
+    /// Processes a burst of frames from one port.
+    pub(crate) fn receive(&mut self, ingress: &Port, burst: &mut crate::endpoint::Burst<'_>) {
+        self.prefetch(ingress, burst);
+        for bytes in burst.drain(..) {
+            self.receive_one(ingress, bytes);
+        }
+    }
+
+    /// Processes one frame, virtio-net header first.
+    fn receive_one(&mut self, ingress: &Port, bytes: &mut [u8]) {
+        let counters = ingress.counters(self.local.worker);
+        counters.received_frames.add(1);
+        let octets = bytes.len().saturating_sub(heddle_wire::VNET_HEADER_LEN);
+        counters
+            .received_bytes
+            .add(u64::try_from(octets).unwrap_or(0));
+        match Frame::parse(bytes) {
+            Ok(mut frame) => self.dispatch(ingress, &mut frame),
+            Err(reason) => counters.dropped(reason),
+        }
+    }
+
+    fn dispatch(&mut self, ingress: &Port, frame: &mut Frame<'_>) {
+        let end = match &ingress.role {
+            Role::Member { network, identity } => match self.config.network(*network) {
+                Some(network) => self.receive_from_member(ingress, network, identity, frame),
+                None => Err(Cause::PortGone.into()),
+            },
+            Role::Leg(leg) => match self.config.leg(*leg) {
+                Some(leg) => self.receive_from_leg(ingress, leg, frame),
+                None => Err(Cause::PortGone.into()),
+            },
+        };
+        if let Err(refused) = end {
+            ingress.counters(self.local.worker).dropped(refused.reason);
+            self.answer(ingress, frame, refused.answer);
+        }
+    }
+
+    /// Walks a frame that has waited once more, from the start. It has been counted as received.
+    pub(crate) fn resume(&mut self, mut held: HeldFrame) {
+        let Some(ingress) = self.config.port(held.ingress) else {
+            return;
+        };
+        // Checked when it first arrived, but under another configuration.
+        if let Ok(mut frame) = Frame::parse(&mut held.bytes) {
+            self.dispatch(ingress, &mut frame);
+        }
+    }
+
+    /// Begins to load what the frames of a burst will look up, so that the cache misses of one hide
+    /// behind the work on another.
+    fn prefetch(&mut self, ingress: &Port, burst: &crate::endpoint::Burst<'_>) {
+        if burst.len() < 2 {
+            return;
+        }
+        if let Role::Member { network, .. } = &ingress.role {
+            for bytes in burst {
+                if let Some(destination) = destination_of(bytes) {
+                    self.tables
+                        .fdb
+                        .prefetch(self.tables.fdb.hash(*network, destination));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn nat(&self) -> &'w Nat {
+        &self.tables.nat
+    }
+
+    pub(crate) fn published(&self) -> &'w Published {
+        self.config.published()
+    }
+
+    /// 64 unpredictable bits.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.local.random()
+    }
+
+    /// The endpoint that has an address.
+    pub(crate) fn host(&self, address: Address) -> Option<PortId> {
+        self.config.host(address)
+    }
+
+    /// What tracking looks at.
+    pub(crate) fn packet(&self, frame: &Frame<'_>, ip: &Ip) -> Packet {
+        translate::packet_of(frame, ip)
+    }
+}
+
+/// The Ethernet destination of a frame behind its virtio-net header.
+fn destination_of(bytes: &[u8]) -> Option<heddle_wire::MacAddr> {
+    let mac = bytes.get(heddle_wire::VNET_HEADER_LEN..)?.first_chunk()?;
+    Some(heddle_wire::MacAddr::new(*mac))
+}
