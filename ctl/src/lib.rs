@@ -4,7 +4,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod daemon;
-pub mod demo;
+mod demo;
 pub mod keeper;
 pub mod plumb;
 pub mod store;

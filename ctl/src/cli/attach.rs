@@ -120,24 +120,39 @@ pub(super) fn attach(client: &Client, arguments: Arguments) -> Result<(), ApiErr
     Ok(())
 }
 
-/// Reserves an endpoint, makes its interface, passes it, and starts it; takes all of it back if any
-/// part fails.
+/// Attaches a sandbox as the arguments say.
 pub(super) fn attach_sandbox(
     client: &Client,
     sandbox: CallerSandbox,
     arguments: &EndpointArguments,
     name_like: Option<Name>,
 ) -> Result<Endpoint, ApiError> {
-    let network = &arguments.network;
     let request = AttachRequest {
-        sandbox: SandboxSpec::Caller(sandbox.clone()),
+        sandbox: SandboxSpec::Caller(sandbox),
         name: arguments.name.clone(),
         name_like,
         addresses: arguments.addresses.clone(),
         mac: arguments.mac,
         interface: arguments.ifname.clone(),
         publish: arguments.publish.clone(),
-        kind: arguments.endpoint.or_else(kind_that_works),
+        kind: arguments.endpoint,
+    };
+    attach_by_caller(client, &arguments.network, &request)
+}
+
+/// Reserves an endpoint, makes its interface, passes it, and starts it; takes all of it back if any
+/// part fails.
+pub(crate) fn attach_by_caller(
+    client: &Client,
+    network: &Name,
+    request: &AttachRequest,
+) -> Result<Endpoint, ApiError> {
+    let SandboxSpec::Caller(sandbox) = request.sandbox.clone() else {
+        return client.post(&format!("/v1/networks/{network}/endpoints"), request);
+    };
+    let request = AttachRequest {
+        kind: request.kind.or_else(kind_that_works),
+        ..request.clone()
     };
     let endpoints = format!("/v1/networks/{network}/endpoints");
     let pending: Endpoint = client.post(&endpoints, &request)?;

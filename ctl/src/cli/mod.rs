@@ -18,6 +18,9 @@ use crate::api::ApiError;
 use crate::client::Client;
 use crate::daemon::Sockets;
 
+pub(crate) use attach::attach_by_caller;
+pub(crate) use table::say;
+
 /// A userspace virtual switch and NAT router: networks for containers, VMs and test labs without
 /// root, iptables or kernel bridges.
 #[derive(Debug, Parser)]
