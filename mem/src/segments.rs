@@ -113,10 +113,15 @@ impl<T: Zeroed> Segments<T> {
     /// As a `Vec` does, if the system refuses the memory.
     #[inline]
     pub(crate) fn demand(&mut self, index: u32) -> &mut T {
-        if self.ensure(index).is_err() {
-            std::alloc::handle_alloc_error(std::alloc::Layout::new::<T>());
-        }
-        self.get_mut(index).expect("just made")
+        let element = self.locate(index).unwrap_or_else(|| self.make(index));
+        // SAFETY: as in `get_mut`.
+        unsafe { &mut *element }
+    }
+
+    #[cold]
+    fn make(&self, index: u32) -> *mut T {
+        let made = self.ensure(index).ok().and_then(|()| self.locate(index));
+        made.unwrap_or_else(|| std::alloc::handle_alloc_error(std::alloc::Layout::new::<T>()))
     }
 
     /// The address of the element at `index`: non-null, aligned and inside its chunk.

@@ -151,24 +151,23 @@ impl Wheel {
         let target = (now - self.start).as_micros() / u128::from(self.tick_micros);
         let target = u64::try_from(target).unwrap_or(LAST_TICK).min(LAST_TICK);
         while let Some((tick, place)) = self.next_event().filter(|&(tick, _)| tick <= target) {
-            if budget == 0 {
-                return true;
-            }
-            budget -= 1;
             self.hand = tick;
-            let slot = self
-                .first_mut(place)
-                .get()
-                .expect("a bucket marked as occupied has a timer");
-            let due = self.unlink(slot);
-            if place.ring > 0 {
-                self.link(slot, due);
-                continue;
-            }
-            self.len -= 1;
-            if let Some(deadline) = expired(slot) {
-                // Not this tick again: a callback that names the past every time would never let go.
-                self.start_timer(slot, self.tick_not_before(deadline).max(self.hand + 1));
+            // Nothing is put into this bucket meanwhile: what comes out of it goes further in, or, if it
+            // is armed again, later. So this ends, and no look at the rings is needed before it does.
+            while let Some(slot) = self.first_mut(place).get() {
+                if budget == 0 {
+                    return true;
+                }
+                budget -= 1;
+                let due = self.unlink(slot);
+                if place.ring > 0 {
+                    self.link(slot, due);
+                    continue;
+                }
+                self.len -= 1;
+                if let Some(deadline) = expired(slot) {
+                    self.start_timer(slot, self.tick_not_before(deadline).max(self.hand + 1));
+                }
             }
         }
         // Nothing lies between the hand and the target.

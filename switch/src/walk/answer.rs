@@ -146,11 +146,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether an address is one of ours as seen from `network`: its gateway's, another gateway's or
-    /// a leg's.
+    /// Whether an address is one of ours as seen from `network`: its gateway's, that of a network it is
+    /// routed to, or a leg's.
     pub(super) fn is_own_address(&self, network: &Network, address: Address) -> bool {
         let is_gateway = |network: &Network| network.gateways.contains(&address);
         let other = self.config.subnet_of(address);
+        let other = other.filter(|&(_, id)| network.reaches(id));
         let other = other.and_then(|(_, id)| self.config.network(id));
         is_gateway(network)
             || other.is_some_and(|other| is_gateway(other))

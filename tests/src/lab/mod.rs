@@ -30,8 +30,7 @@ use heddle_wire::builder::Link;
 use heddle_wire::{MacAddr, VnetHeader};
 
 pub use campus::{
-    HOST_MACS, NEXT_HOP_MAC, SIDES, Side, Told, campus, campus_online, campus_online_with,
-    go_online,
+    NEXT_HOP_MAC, SIDES, Side, Told, campus, campus_online, campus_online_with, go_online,
 };
 pub use describe::describe;
 pub use impairment::Impairment;
@@ -153,7 +152,7 @@ impl Lab {
     /// Puts a frame on a host's link; the switch takes it in the next step.
     fn put(&self, from: Name, bytes: &[u8]) {
         let sent = self.plan.peer(from).send(bytes);
-        sent.expect("a test that overfills a link does so through `peer`");
+        sent.expect("a test overfills a link with `overfill`");
     }
 
     /// Lets time pass, timer by timer.
@@ -229,19 +228,22 @@ impl Lab {
         self.plan.peer(port)
     }
 
-    /// Overfills a port's receive queue by `frames` frames; it must be empty before.
+    /// Sends more frames from a host than its link holds; `lost` of them find it full. The switch takes
+    /// the others in the next step, which has to say that it received them.
     ///
     /// # Panics
     ///
-    /// If the queue takes more than the plan says.
-    pub fn overfill(&mut self, port: Name, frame: &[u8], lost: usize) {
+    /// If the link holds another number than the plan says.
+    pub fn overfill(&mut self, port: Name, frame: &[u8], lost: usize) -> usize {
         let bytes = [&VnetHeader::NONE.emit(), frame].concat();
-        for _ in 0..self.plan.queue {
+        let queue = self.plan.queue(port);
+        for _ in 0..queue {
             self.put(port, &bytes);
         }
         for _ in 0..lost {
             assert_eq!(self.plan.peer(port).send(&bytes), Err(TransmitError::Full));
         }
+        queue
     }
 
     /// The MAC address of a host or leg.

@@ -16,6 +16,9 @@ use ipnet::IpNet;
 
 use super::Name;
 
+/// Frames that a link holds in each direction if nothing else is said.
+const QUEUE: usize = 4096;
+
 /// Networks, hosts, legs and published ports.
 ///
 /// Things are named; their numbers are given in the order in which they are first mentioned. A host or
@@ -27,7 +30,6 @@ pub struct Plan {
     pub(super) sessions: heddle_nat::Limits,
     pub(super) stations: fdb::Limits,
     pub(super) seed: u64,
-    pub(super) queue: usize,
     networks: BTreeMap<Name, NetworkPlan>,
     hosts: BTreeMap<Name, HostPlan>,
     legs: BTreeMap<Name, LegPlan>,
@@ -59,6 +61,7 @@ pub struct HostPlan {
     secure: bool,
     mtu: u16,
     offloads: bool,
+    queue: usize,
     plugged: Option<Plugged>,
 }
 
@@ -73,6 +76,7 @@ pub struct LegPlan {
     filtering: Filtering,
     mtu: u16,
     offloads: bool,
+    queue: usize,
     plugged: Option<Plugged>,
 }
 
@@ -85,11 +89,13 @@ struct Plugged {
 
 /// Reads an address that a test wrote.
 fn address(text: &str) -> Address {
-    text.parse().expect("a test names addresses that are addresses")
+    text.parse()
+        .expect("a test names addresses that are addresses")
 }
 
 fn net(text: &str) -> IpNet {
-    text.parse().expect("a test names prefixes that are prefixes")
+    text.parse()
+        .expect("a test names prefixes that are prefixes")
 }
 
 impl Plan {
@@ -99,7 +105,6 @@ impl Plan {
             sessions: heddle_nat::Limits::default(),
             stations: fdb::Limits::default(),
             seed: 1,
-            queue: 4096,
             networks: BTreeMap::new(),
             hosts: BTreeMap::new(),
             legs: BTreeMap::new(),
@@ -127,11 +132,6 @@ impl Plan {
     /// Seed of the switch's randomness. Before the lab begins.
     pub fn seed(&mut self, seed: u64) {
         self.seed = seed;
-    }
-
-    /// How many frames a link holds in each direction, from the next host on.
-    pub fn queue(&mut self, frames: usize) {
-        self.queue = frames;
     }
 
     /// A network: the one of this name, or a new one.
@@ -166,6 +166,7 @@ impl Plan {
             secure: true,
             mtu: 1500,
             offloads: true,
+            queue: QUEUE,
             plugged: None,
         };
         self.hosts.insert(name, host);
@@ -187,6 +188,7 @@ impl Plan {
             filtering: Filtering::default(),
             mtu: 1500,
             offloads: true,
+            queue: QUEUE,
             plugged: None,
         };
         self.legs.insert(name, leg);
@@ -269,6 +271,13 @@ impl Plan {
         &self.plugged(name).peer
     }
 
+    /// How many frames the link of a port holds in each direction.
+    pub(super) fn queue(&self, name: Name) -> usize {
+        let host = self.hosts.get(name).map(|host| host.queue);
+        host.or(self.legs.get(name).map(|leg| leg.queue))
+            .unwrap_or_else(|| panic!("no port is called {name}"))
+    }
+
     fn plugged(&self, name: Name) -> &Plugged {
         let host = self.hosts.get(name).and_then(|host| host.plugged.as_ref());
         let leg = self.legs.get(name).and_then(|leg| leg.plugged.as_ref());
@@ -306,6 +315,20 @@ impl Plan {
     #[must_use]
     pub fn leg_addresses(&self, leg: Name) -> &[IpNet] {
         &self.legs[leg].addresses
+    }
+
+    /// The gateway's addresses in a network, its link-local one left out.
+    ///
+    /// # Panics
+    ///
+    /// If there is none of this name.
+    #[must_use]
+    pub fn gateways(&self, network: Name) -> Vec<IpAddr> {
+        let gateways = self.networks[network].gateways.iter();
+        gateways
+            .filter(|gateway| !gateway.is_link_local())
+            .map(|gateway| gateway.to_ip())
+            .collect()
     }
 
     /// The network a host is in.
@@ -386,11 +409,11 @@ impl Plan {
     }
 
     fn plug(&mut self) {
-        let (queue, workers) = (self.queue, self.workers);
+        let workers = self.workers;
         for (&name, host) in &mut self.hosts {
             let network = self.networks[host.network].id;
             host.plugged.get_or_insert_with(|| {
-                let (end, peer) = memory_pair(queue, host.offloads);
+                let (end, peer) = memory_pair(host.queue, host.offloads);
                 let identity =
                     Identity::new(host.macs.clone(), host.addresses.clone(), host.secure);
                 let role = Role::Member { network, identity };
@@ -405,7 +428,7 @@ impl Plan {
         for (&name, leg) in &mut self.legs {
             let (id, port, mtu) = (leg.id, leg.port, leg.mtu);
             leg.plugged.get_or_insert_with(|| {
-                let (end, peer) = memory_pair(queue, leg.offloads);
+                let (end, peer) = memory_pair(leg.queue, leg.offloads);
                 let end = Endpoint::Memory(end);
                 let port = Port::new(port, name.to_owned(), Role::Leg(id), mtu, end, workers);
                 Plugged {
@@ -534,6 +557,12 @@ impl HostPlan {
         self
     }
 
+    /// On a link that holds so many frames in each direction.
+    pub fn queue(&mut self, frames: usize) -> &mut HostPlan {
+        self.queue = frames;
+        self
+    }
+
     /// With this port number, perhaps that of a former host.
     pub fn number(&mut self, id: u16) -> &mut HostPlan {
         self.id = PortId(id);
@@ -569,6 +598,12 @@ impl LegPlan {
     /// On a link that carries no virtio-net header.
     pub fn plain(&mut self) -> &mut LegPlan {
         self.offloads = false;
+        self
+    }
+
+    /// On a link that holds so many frames in each direction.
+    pub fn queue(&mut self, frames: usize) -> &mut LegPlan {
+        self.queue = frames;
         self
     }
 

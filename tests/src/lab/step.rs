@@ -12,7 +12,6 @@ use super::{Lab, Name, describe};
 /// The expectations of one step. They are checked when it is dropped, at the end of the statement: so
 /// what a test does not mention is checked as well.
 #[derive(Debug)]
-#[must_use = "say what else must have happened, or end the statement"]
 pub struct Step<'lab> {
     lab: &'lab mut Lab,
     /// The state before, changed by what was named.
@@ -52,7 +51,9 @@ impl<'lab> Step<'lab> {
     pub(super) fn new(lab: &'lab mut Lab) -> Step<'lab> {
         let mut expected = lab.verified.clone();
         // A port that is new counts from zero, one that is gone does not count.
-        expected.ports.retain(|name, _| lab.plan.ports().any(|port| port == *name));
+        expected
+            .ports
+            .retain(|name, _| lab.plan.ports().any(|port| port == *name));
         for name in lab.plan.ports() {
             expected.ports.entry(name).or_default();
         }
@@ -68,6 +69,14 @@ impl<'lab> Step<'lab> {
 
     pub(super) fn expect_received(&mut self, port: Name, octets: usize) {
         add(&mut self.port(port).received, octets);
+    }
+
+    /// The switch takes frames that a host has sent before.
+    pub fn receives(mut self, from: Name, frames: usize, frame: &[u8]) -> Self {
+        for _ in 0..frames {
+            self.expect_received(from, frame.len());
+        }
+        self
     }
 
     /// A host gets this finished frame, behind those said before.
@@ -226,7 +235,11 @@ impl<'lab> Step<'lab> {
         self.compare_arrivals(&mut faults);
         let events = self.lab.take_events();
         if events != self.events {
-            let _ = writeln!(faults, "events: expected {:?}, found {events:?}", self.events);
+            let _ = writeln!(
+                faults,
+                "events: expected {:?}, found {events:?}",
+                self.events
+            );
         }
         let mut expected = std::mem::take(&mut self.expected);
         // Sessions were compared by number, above.
@@ -248,7 +261,10 @@ impl<'lab> Step<'lab> {
             }
         }
         if !faults.is_empty() {
-            let _ = write!(faults, "the whole switch (was expected: -, was found: +):\n{actual}");
+            let _ = write!(
+                faults,
+                "the whole switch (was expected: -, was found: +):\n{actual}"
+            );
         }
         self.lab.verified = actual;
         faults
@@ -275,7 +291,10 @@ impl<'lab> Step<'lab> {
                 let _ = writeln!(faults, "  + {}", describe(frame));
             }
             let (expected, found) = (expected.len(), found.len());
-            let _ = writeln!(faults, "  {expected} expected, {found} found, or another order");
+            let _ = writeln!(
+                faults,
+                "  {expected} expected, {found} found, or another order"
+            );
         }
     }
 }
@@ -298,4 +317,3 @@ impl Drop for Step<'_> {
         );
     }
 }
-
