@@ -40,10 +40,6 @@ pub mod optional {
     /// # Errors
     ///
     /// The serialiser's.
-    #[expect(
-        clippy::ref_option,
-        reason = "serde hands over a reference to the field"
-    )]
     pub fn serialize<T: Display, S: Serializer>(
         value: &Option<T>,
         serializer: S,

@@ -1,5 +1,6 @@
 //! `heddle daemon` and `heddle down`
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ pub(super) fn run(socket: PathBuf, arguments: Arguments) -> Result<u8, ApiError>
     }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("HEDDLE_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),

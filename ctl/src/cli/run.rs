@@ -5,13 +5,14 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use clap::Args;
 use heddle_sys::namespace::{self, Maps, NamespaceKind};
 use heddle_sys::process::{self, Fork};
 
 use super::attach::{EndpointArguments, attach_sandbox, to_name};
+use super::table::say;
 use crate::api::{ApiError, CallerSandbox, ErrorCode};
 use crate::client::{Client, ensure_daemon};
 
@@ -20,6 +21,10 @@ use crate::client::{Client, ensure_daemon};
 pub(super) struct Arguments {
     #[command(flatten)]
     endpoint: EndpointArguments,
+
+    /// Print the sandbox's name and leave the command running, without a terminal
+    #[arg(long, short)]
+    detach: bool,
 
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
@@ -34,7 +39,11 @@ const GO: u8 = b'2';
 
 /// Runs the command; returns its exit status, 128 and the signal's number if one ended it.
 pub(super) fn run(client: &Client, arguments: Arguments) -> Result<u8, ApiError> {
-    let Arguments { endpoint, command } = arguments;
+    let Arguments {
+        endpoint,
+        detach,
+        command,
+    } = arguments;
     ensure_daemon(client)?;
     let failed = |problem: String| ApiError::new(ErrorCode::PlumbingFailed, problem);
     let io = |error: std::io::Error| failed(format!("starting the command: {error}"));
@@ -42,7 +51,7 @@ pub(super) fn run(client: &Client, arguments: Arguments) -> Result<u8, ApiError>
     let child = match process::fork().map_err(io)? {
         Fork::Child => {
             drop(ours);
-            inside(theirs, &command)
+            inside(theirs, &command, detach)
         }
         Fork::Parent { child } => {
             drop(theirs);
@@ -55,13 +64,20 @@ pub(super) fn run(client: &Client, arguments: Arguments) -> Result<u8, ApiError>
             .and_then(|name| to_name(name.to_str()?));
         attach_sandbox(client, CallerSandbox::Pid(child), &endpoint, name_like)
     });
-    if let Err(error) = attached {
-        // Without a word from us the child ends.
-        drop(ours);
-        let _ = process::wait(child);
-        return Err(error);
-    }
+    let attached = match attached {
+        Ok(attached) => attached,
+        Err(error) => {
+            // Without a word from us the child ends.
+            drop(ours);
+            let _ = process::wait(child);
+            return Err(error);
+        }
+    };
     ours.write_all(&[GO]).map_err(io)?;
+    if detach {
+        say(&format!("{}\n", attached.sandbox));
+        return Ok(0);
+    }
     // The terminal sends its signals to the command as well, and it is the command that decides.
     ignore_terminal_signals().map_err(io)?;
     let ended = process::wait(child).map_err(io)?;
@@ -87,7 +103,7 @@ fn settle(child: &mut UnixStream, pid: u32) -> Result<(), ApiError> {
 }
 
 /// The child: makes its namespaces, waits for its network, becomes the command.
-fn inside(mut parent: UnixStream, command: &[OsString]) -> ! {
+fn inside(mut parent: UnixStream, command: &[OsString], detach: bool) -> ! {
     let kinds: &[NamespaceKind] = if is_root() {
         &[NamespaceKind::Network]
     } else {
@@ -104,7 +120,16 @@ fn inside(mut parent: UnixStream, command: &[OsString]) -> ! {
     }
     drop(parent);
     let _ = process::restore_signal_defaults();
-    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    let mut program = Command::new(&command[0]);
+    program.args(&command[1..]);
+    if detach {
+        // Neither the terminal's signals nor a pipe that somebody reads to its end.
+        let _ = rustix::process::setsid();
+        program.stdin(Stdio::null());
+        program.stdout(Stdio::null());
+        program.stderr(Stdio::null());
+    }
+    let error = program.exec();
     eprintln!("heddle: {}: {error}", Path::new(&command[0]).display());
     // As shells do: 127 for a command that is not there, 126 for one that cannot be executed.
     process::exit(if error.kind() == std::io::ErrorKind::NotFound {
