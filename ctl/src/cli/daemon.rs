@@ -92,5 +92,9 @@ pub(super) fn down(client: &Client, arguments: &DownArguments) -> Result<(), Api
         purge: arguments.purge,
     };
     let _: serde_json::Value = client.post("/v1/shutdown", &request)?;
-    Ok(())
+    if crate::daemon::wait_until_free(client.sockets()) {
+        return Ok(());
+    }
+    let message = "the daemon was told to end, and has not yet";
+    Err(ApiError::new(ErrorCode::Timeout, message).hint("see what it does with: heddle status"))
 }

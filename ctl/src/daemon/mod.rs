@@ -1,6 +1,6 @@
 //! The daemon: the dataplane's threads, and the control plane that clients talk to.
 //!
-//! In the order in which it comes to life ([`run`]): the keeper forks it ([`crate::keeper`]); it reads
+//! In the order in which it comes to life ([`run`]): it takes its [`place`]; the keeper forks it ([`crate::keeper`]); it reads
 //! the store, takes up what a predecessor left ([`restore`]), starts the workers, and accepts clients
 //! ([`listen`]) on two sockets: requests ([`http`]) and descriptors ([`descriptors`]). Requests become
 //! operations ([`service`]) on the state ([`core`]).
@@ -13,6 +13,7 @@ mod keeper_link;
 mod links;
 mod listen;
 mod options;
+mod place;
 mod records;
 mod restore;
 mod service;
@@ -32,6 +33,7 @@ use tokio::io::unix::AsyncFd;
 pub(crate) use core::leg_job;
 pub(crate) use descriptors::Token;
 pub use options::{Options, Sockets};
+pub use place::wait_until_free;
 pub use start::run;
 
 use crate::api::ApiError;

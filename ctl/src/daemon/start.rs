@@ -1,20 +1,12 @@
 //! From a command line to a daemon that serves.
 
-use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use heddle_switch::{Event, Switch, Worker};
 use heddle_sys::process;
-use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify, mpsc};
 
@@ -24,7 +16,8 @@ use super::http;
 use super::journal::Journal;
 use super::keeper_link::KeeperLink;
 use super::listen::{self, Admission};
-use super::options::{Options, Sockets};
+use super::options::Options;
+use super::place;
 use super::records::{INSTALLATION, Installation, Records, put};
 use super::restore::restore;
 use super::service::Service;
@@ -47,9 +40,9 @@ const EVENTS: usize = 1024;
 ///
 /// What keeps it from starting, in the user's terms.
 pub fn run(options: &Options) -> Result<u8, ApiError> {
-    let _lock = lock(&options.sockets)?;
-    let api = bind(&options.sockets.api)?;
-    let descriptors = bind(&options.sockets.descriptors())?;
+    let _lock = place::lock(&options.sockets)?;
+    let api = place::bind(&options.sockets.api)?;
+    let descriptors = place::bind(&options.sockets.descriptors())?;
     let status = keeper::run(
         &api,
         &descriptors,
@@ -61,89 +54,12 @@ pub fn run(options: &Options) -> Result<u8, ApiError> {
             }
         },
     );
-    for socket in [&options.sockets.api, &options.sockets.descriptors()] {
-        // Somebody may have tidied up before us.
-        let _ = fs::remove_file(socket);
-    }
+    place::unbind(&options.sockets);
     match status {
         Ok(status) => Ok(status),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(internal(&format!("the keeper: {error}"))),
     }
-}
-
-/// Takes the lock that only one daemon can have, in a directory of this user alone.
-fn lock(sockets: &Sockets) -> Result<OwnedFd, ApiError> {
-    let path = sockets.lock();
-    let failed = |problem: String| {
-        let message = format!("the socket {}: {problem}", sockets.api.display());
-        ApiError::new(ErrorCode::NoDaemon, message)
-            .hint("choose another place with --socket or $HEDDLE_SOCKET")
-    };
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    {
-        if !directory.exists() {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700);
-            builder
-                .create(directory)
-                .map_err(|error| failed(error.to_string()))?;
-        }
-        require_private(directory).map_err(failed)?;
-    }
-    let mut file = fs::OpenOptions::new();
-    let file = file
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let file = file
-        .open(&path)
-        .map_err(|error| failed(error.to_string()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file.into()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let message = format!("a daemon runs already at {}", sockets.api.display());
-            Err(ApiError::new(ErrorCode::DaemonRuns, message)
-                .hint("see it with: heddle status, or end it with: heddle down"))
-        }
-        Err(error) => Err(failed(error.to_string())),
-    }
-}
-
-/// A directory that others may write into would let them put their own socket in our place.
-fn require_private(directory: &Path) -> Result<(), String> {
-    let found = fs::metadata(directory).map_err(|error| error.to_string())?;
-    let own = rustix::process::geteuid().as_raw();
-    if found.uid() != own {
-        return Err(format!("{} belongs to another user", directory.display()));
-    }
-    if found.mode() & 0o022 != 0 {
-        return Err(format!("{} may be written by others", directory.display()));
-    }
-    Ok(())
-}
-
-/// Binds a socket for this user alone, in the place of one that a killed daemon left.
-fn bind(path: &Path) -> Result<UnixListener, ApiError> {
-    let failed = |error: io::Error| {
-        let message = format!("the socket {}: {error}", path.display());
-        ApiError::new(ErrorCode::NoDaemon, message)
-    };
-    if UnixStream::connect(path).is_ok() {
-        let message = format!("somebody else serves at {}", path.display());
-        return Err(ApiError::new(ErrorCode::DaemonRuns, message));
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }
 
 /// The daemon proper.
@@ -215,6 +131,8 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
     service.keeper.ready().await;
     tracing::info!(socket = %options.sockets.api.display(), "ready");
     wait_for_end(&service, options).await.map_err(failed)?;
+    // Whoever comes from now on finds nobody, instead of somebody who does not listen any more.
+    place::unbind(&options.sockets);
     service.keeper.goodbye().await;
     service.journal.commit(Vec::new()).await?;
     stop.store(true, Ordering::Relaxed);
