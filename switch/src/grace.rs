@@ -115,15 +115,27 @@ impl Grace {
         }
     }
 
-    /// Waits until `passed` holds, which only workers that move on can bring about, but no longer than
-    /// `patience`. Whether it holds.
-    pub(crate) fn wait(&self, patience: Duration, passed: impl Fn() -> bool) -> bool {
+    /// Waits until each of `workers` has been seen to have passed `generation`, but no longer than
+    /// `patience`. Whether all have.
+    ///
+    /// A worker that has passed once will not come back, though it may look so while it is waking. So
+    /// each is looked at until it has, and not again.
+    pub(crate) fn wait<'p>(
+        &self,
+        patience: Duration,
+        generation: u64,
+        workers: impl Iterator<Item = &'p Progress>,
+    ) -> bool {
+        let mut behind: Vec<&Progress> = workers.collect();
         self.awaited.store(1, Ordering::Relaxed);
         // Race 2, the publisher's side.
         fence(Ordering::SeqCst);
-        wait_while(&self.passed, lock(&self.lock), patience, || !passed());
+        wait_while(&self.passed, lock(&self.lock), patience, || {
+            behind.retain(|worker| !worker.has_passed(generation));
+            !behind.is_empty()
+        });
         self.awaited.store(0, Ordering::Relaxed);
-        passed()
+        behind.is_empty()
     }
 }
 

@@ -31,7 +31,7 @@ mod entry;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -71,9 +71,40 @@ type Key = (Link, Address);
 /// The neighbour table.
 #[derive(Debug)]
 pub struct Neighbours {
-    snapshot: ArcSwap<HashMap<Key, Arc<Known>>>,
+    snapshot: ArcSwap<Snapshot>,
     table: Mutex<Table>,
     next_deadline: AtomicU64,
+}
+
+/// The neighbours whose MAC address is known, in the order of their keys. Found by halving: ten
+/// comparisons at [`LIMIT`], which is less than a hash that a stranger cannot steer.
+#[derive(Clone, Debug, Default)]
+struct Snapshot(Vec<(Key, Arc<Known>)>);
+
+impl Snapshot {
+    #[inline]
+    fn find(&self, key: &Key) -> Option<&Known> {
+        let place = self.place(key).ok()?;
+        self.0.get(place).map(|(_, known)| &**known)
+    }
+
+    fn insert(&mut self, key: Key, known: Arc<Known>) {
+        match self.place(&key) {
+            Ok(place) => self.0[place].1 = known,
+            Err(place) => self.0.insert(place, (key, known)),
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Ok(place) = self.place(key) {
+            self.0.remove(place);
+        }
+    }
+
+    #[inline]
+    fn place(&self, key: &Key) -> Result<usize, usize> {
+        self.0.binary_search_by(|(other, _)| other.cmp(key))
+    }
 }
 
 /// What is behind the mutex. Ordered, so that what is due is done in the same order in every run.
@@ -149,7 +180,7 @@ impl Neighbours {
     #[inline]
     pub(crate) fn find(&self, link: Link, address: Address) -> Option<MacAddr> {
         let snapshot = self.snapshot.load();
-        let known = snapshot.get(&(link, address))?;
+        let known = snapshot.find(&(link, address))?;
         if known.stale.load(Ordering::Relaxed) {
             known.wanted.store(true, Ordering::Relaxed);
         }
@@ -368,8 +399,8 @@ impl Neighbours {
     }
 
     /// Caller holds the lock on the table, so there is one writer.
-    fn change_snapshot(&self, change: impl Fn(&mut HashMap<Key, Arc<Known>>)) {
-        let mut snapshot = HashMap::clone(&self.snapshot.load());
+    fn change_snapshot(&self, change: impl Fn(&mut Snapshot)) {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
         change(&mut snapshot);
         self.snapshot.store(Arc::new(snapshot));
     }

@@ -247,8 +247,9 @@ impl Switch {
         result
     }
 
-    /// Stores a configuration and, if ports were removed by it, waits until nobody uses them and
-    /// forgets them.
+    /// Stores a configuration, waits until nobody uses the one before, and forgets the ports that
+    /// were removed by it. It waits even where none was: whoever has withdrawn a route or a published
+    /// port ends the sessions that rest on it next, and no worker may open one more behind that.
     fn put_in_force(
         &self,
         generation: u64,
@@ -258,17 +259,9 @@ impl Switch {
     ) -> io::Result<()> {
         let snapshot = Snapshot { generation, config };
         self.shared.snapshot.store(Arc::new(snapshot));
-        if removed.is_empty() {
-            return Ok(());
-        }
         grace::published();
-        let seats = &self.shared.seats;
-        let passed = || {
-            seats
-                .iter()
-                .all(|seat| seat.progress.has_passed(generation))
-        };
-        let result = if self.shared.grace.wait(GRACE, passed) {
+        let workers = self.shared.seats.iter().map(|seat| &seat.progress);
+        let result = if self.shared.grace.wait(GRACE, generation, workers) {
             Ok(())
         } else {
             let kind = io::ErrorKind::TimedOut;
@@ -280,6 +273,9 @@ impl Switch {
 
     /// Forgets everything about ports that nobody uses any more.
     fn flush(&self, removed: &[Arc<Port>], now: Instant) {
+        if removed.is_empty() {
+            return;
+        }
         let tables = &self.shared.tables;
         for port in removed {
             tables.fdb.flush_port(port.id);

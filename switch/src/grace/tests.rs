@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn waiting_for_a_stuck_worker_ends() {
     let (grace, progress) = (Grace::new(), Progress::asleep());
     progress.wake();
     progress.at(1);
-    assert!(!grace.wait(Duration::from_millis(1), || progress.has_passed(2)));
+    assert!(!grace.wait(Duration::from_millis(1), 2, [&progress].into_iter()));
 }
 
 /// What loom proves of three turns, tried on the real machine with many.
@@ -37,13 +37,15 @@ fn no_worker_is_seen_in_a_generation_that_has_ended() {
     let ended = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let seats: Arc<Vec<Progress>> = Arc::new((0..3).map(|_| Progress::asleep()).collect());
+    let start = Arc::new(Barrier::new(seats.len() + 1));
     let workers: Vec<_> = (0..seats.len())
         .map(|index| {
             let (grace, newest, ended) = (grace.clone(), newest.clone(), ended.clone());
-            let (seats, stop) = (seats.clone(), stop.clone());
+            let (seats, stop, start) = (seats.clone(), stop.clone(), start.clone());
             thread::spawn(move || {
+                start.wait();
                 let mut turns = 0_u64;
-                while !stop.load(Ordering::Relaxed) {
+                loop {
                     let seat = &seats[index];
                     seat.wake();
                     let generation = newest.load(Ordering::Relaxed);
@@ -55,16 +57,19 @@ fn no_worker_is_seen_in_a_generation_that_has_ended() {
                     seat.sleep();
                     grace.moved();
                     turns += 1;
+                    if stop.load(Ordering::Relaxed) {
+                        return turns;
+                    }
                 }
-                turns
             })
         })
         .collect();
+    start.wait();
     for generation in 2..ROUNDS {
         newest.store(generation, Ordering::Relaxed);
         published();
-        let passed = || seats.iter().all(|seat| seat.has_passed(generation));
-        assert!(grace.wait(PATIENCE, passed), "a wake-up was lost");
+        let passed = grace.wait(PATIENCE, generation, seats.iter());
+        assert!(passed, "a wake-up was lost");
         ended.store(generation, Ordering::Relaxed);
     }
     stop.store(true, Ordering::Relaxed);
