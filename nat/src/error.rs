@@ -72,3 +72,6 @@ impl Nat {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ impl Files {
             + slots * FILING
     }
 }
+
+#[cfg(test)]
+mod tests;

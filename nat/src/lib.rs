@@ -13,6 +13,10 @@
 //!
 //! Two kinds of object, as in RFC 6146: a *mapping* is an inside (address, port) known outside as
 //! another one, a *session* is one flow through it. Time and randomness are arguments.
+//!
+//! Below the surface: `session` is the record of a flow, `table` finds and ends it, `files` knows it
+//! by tuple and by owner. `mapping` knows which outside port belongs to whom, `permission` whom it has
+//! spoken to, and `ports` which ports are free or rest. Nobody but [`Nat`] uses these.
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +31,8 @@ mod session;
 mod table;
 pub mod tcp;
 mod tuple;
+#[cfg(test)]
+mod world;
 
 pub use error::TranslatedError;
 pub use mapping::Filtering;

@@ -343,6 +343,16 @@ impl Mappings {
         }
     }
 
+    /// Ends the rest of the port that a mapping had, if it has ended.
+    pub(crate) fn wake(&mut self, mapping: &Found) {
+        let (zone, outside, protocol) = (mapping.zone, mapping.outside, mapping.protocol);
+        if let Some(pool) = self.pool_of(zone, outside, protocol)
+            && let Ok(port) = pool.take_over(mapping.outside_port)
+        {
+            pool.put_back(port);
+        }
+    }
+
     fn remove(&mut self, hash: &KeyedHash, id: u32) -> Found {
         let (found, _) = self.get(id);
         let wanted = Wanted {
@@ -490,3 +500,6 @@ fn fingerprint(hash: &KeyedHash, inside: Address, port: u16) -> u32 {
     let [.., c, d, e, f] = hash.hash(&[a, b, u64::from(port)]).to_le_bytes();
     u32::from_le_bytes([c, d, e, f])
 }
+
+#[cfg(test)]
+mod tests;

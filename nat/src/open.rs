@@ -386,3 +386,6 @@ impl Opening<'_> {
         self.sides[usize::from(self.tuple.zone != Zone::INSIDE)]
     }
 }
+
+#[cfg(test)]
+mod tests;

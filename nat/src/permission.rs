@@ -163,12 +163,6 @@ impl Permissions {
         })
     }
 
-    /// Entries in the index.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.index.len()
-    }
-
     /// Octets of memory in use.
     pub(crate) fn memory(&self) -> usize {
         self.index.memory() + self.shared.memory()
@@ -183,3 +177,6 @@ fn words(mapping: u32, peer: Address) -> [u64; 3] {
     let [a, b] = halves(peer);
     [a, b, u64::from(mapping)]
 }
+
+#[cfg(test)]
+mod tests;

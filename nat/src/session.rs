@@ -25,7 +25,7 @@ use crate::tuple::{Direction, Tuple, Zone, high, low};
 /// after the first answer, because REQ-5 makes no difference.
 pub const UDP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// Idle time of a UDP flow to [`DNS_PORT`] (RFC 4787 §4.3 REQ-5 a). One question, one answer, and a
+/// Idle time of a UDP flow to port 53 (RFC 4787 §4.3 REQ-5 a). One question, one answer, and a
 /// new source port for the next (RFC 5452 §9.2): at [`UDP_TIMEOUT`] and with the rest of ports after
 /// it, an outside address would be out of ports at 150 questions a second.
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(30);

@@ -32,7 +32,7 @@ use heddle_wire::{Address, Protocol, Rewrite};
 
 use crate::files::{Entry, Files};
 use crate::mapping::Mappings;
-use crate::session::{Packet, Progress, Session, Side};
+use crate::session::{Held, Packet, Progress, Session, Side};
 use crate::tuple::{Direction, Tuple, Zone};
 
 /// Buckets that the session index starts with.
@@ -273,6 +273,29 @@ impl Nat {
         self.publish_deadline(&tables);
     }
 
+    /// Takes back a session whose first packet could not be sent after all, unless another one has
+    /// followed. Its mapping's port need not rest.
+    #[cold]
+    pub fn retract(&self, original: &Tuple, now: Instant) {
+        let mut tables = self.lock();
+        let found = (tables.files.index).find(self.hash(original), |value| {
+            let Hit { session, slot, .. } = self.accept(value, original)?;
+            let frames = Direction::BOTH.map(|direction| session.traffic(direction).0);
+            let held = session.held();
+            (frames == [1, 0]).then_some((slot, held))
+        });
+        let Some((slot, held)) = found else { return };
+        let mapping = match held {
+            Held::Source(id) | Held::Both(id) => Some(tables.files.mappings.get(id).0),
+            Held::Nothing | Held::Destination(_) => None,
+        };
+        self.remove(&mut tables, slot, now);
+        if let Some(mapping) = mapping {
+            tables.files.mappings.wake(&mapping);
+        }
+        self.publish_deadline(&tables);
+    }
+
     /// When [`Self::expire`] wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -410,3 +433,6 @@ impl Nat {
         self.next_deadline.store(next, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,15 +12,16 @@
 //!
 //! - **I** `sequence <= max(sender.edge, sender.end)`: not beyond what the receiver has allowed, or
 //!   else right behind what has passed already;
-//! - **II** `end >= sender.end - receiver.window`: not older than one receive window;
+//! - **II** `end >= sender.end - receiver.window - 1`: not older than one receive window and the octet
+//!   before it, where keep-alives and probes lie;
 //! - **III** `ack <= receiver.end`: acknowledges nothing that was not sent;
-//! - **IV** `ack >= sender.acknowledged - max(ACK_WINDOW, sender.window)`: acknowledges nothing
+//! - **IV** `ack >= sender.acknowledged - max(ACK_WINDOW, 2 * sender.window)`: acknowledges nothing
 //!   ancient.
 //!
-//! I and IV are wider than the paper's, which is stricter there than the hosts themselves: a FIN may
-//! lie behind a closed window and be followed by acknowledgements, and hosts take acknowledgements
-//! as far back as RFC 5961 §5.2 says, which is what IV says here. What a host would take must not be
-//! dropped on its way.
+//! I, II and IV are wider than the paper's, which is stricter there than the hosts themselves. A FIN may
+//! lie behind a closed window and be followed by acknowledgements. Hosts take acknowledgements one
+//! window back from the last one they have got (RFC 5961 §5.2), which may be a window older than the
+//! last one that has passed here. What a host would take must not be dropped on its way.
 //!
 //! Super-frames (segmentation offload) are one long segment here; all four hold for them as well,
 //! because I looks only at where a segment begins.
@@ -29,13 +30,15 @@
 //!
 //! A host that was reset knows nothing of its connections, and sooner or later uses the same ports
 //! again. RFC 9293 §3.5.1 has the ends sort that out with SYN, a challenge ACK (RFC 5961 §4) and RST;
-//! the tracker must let them, and follow. Whoever is *outside* could be anybody, so an outsider's
-//! SYN inside a connection is forwarded and changes nothing. An *inside* end is who it says it is
-//! (its address is pinned to its port), so its own SYN or SYN-ACK, with a sequence number that has
-//! nothing to do with the connection, proves that the connection is gone: tracking starts over.
+//! the tracker must let them, and follow. Whoever is *outside* could be anybody: an outsider's segment
+//! that has nothing to do with the connection changes nothing, and unless it is a SYN, is dropped. An
+//! *inside* end is who it says it is (its address is pinned to its port) and knows best: tracking
+//! starts over from its SYN or its SYN-ACK, and even in the middle, should it turn out that a SYN was
+//! only a late one and the connection goes on.
 //!
-//! An end that waits for the answer to its SYN gets whatever comes: it can tell an answer from
-//! nonsense better than we can, and what is nonsense to it makes it send the RST that helps.
+//! Ends that have not agreed on a connection yet get whatever they send each other: they can tell an
+//! answer from nonsense better than we can, and what is nonsense to them makes them send the RST that
+//! helps. Only what makes sense to us moves the state.
 //!
 //! # Departures
 //!
@@ -46,8 +49,13 @@
 //!   or the highest one its receiver has acknowledged. The first is what an aborting host sends
 //!   while data is in flight, the second is RFC 5961's RCV.NXT.
 //! - A SYN in a closing state begins a new connection on the same tuple at once (RFC 6191): clients
-//!   reuse ports long before [`CLOSING_TIMEOUT`] is over.
+//!   reuse ports long before [`CLOSING_TIMEOUT`] is over. One from outside that may be a late one of
+//!   the connection itself only passes; the answer from inside tells which it was. One from inside
+//!   is believed. Should it be late, the connection goes on where its inside end says that it is, but
+//!   a few segments may have to be sent again, and the session may stay for the hours of an open one.
 
+#[cfg(test)]
+mod simulation;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -61,6 +69,11 @@ use crate::tuple::Direction;
 /// Smallest look-back of inequality IV. Larger than any unscaled window, so that an acknowledgement
 /// which was overtaken by a full window of others is still taken.
 const ACK_WINDOW: u32 = 66_000;
+
+/// How far a SYN may lie behind what its sender has sent since and still be taken for a late one of
+/// the same connection, and how far ahead for one in its window. No link holds a segment back for
+/// longer; one new connection in 256 is not recognised at its SYN, but at what follows.
+const SYN_WINDOW: u32 = 1 << 24;
 
 /// Largest shift of the window scale option (RFC 7323 §2.3).
 const MAX_WINDOW_SHIFT: u8 = 14;
@@ -184,42 +197,86 @@ impl Tracking {
         let input = Input::of(segment.flags);
         match input {
             Input::Other | Input::Fin => match self.segment(state, side, segment) {
-                Verdict::Accept => (state.next(side, input), Verdict::Accept),
-                verdict => (state, verdict),
+                (state, Verdict::Accept) => (state.next(side, input), Verdict::Accept),
+                strange => strange,
             },
             Input::Syn => self.syn(state, side, segment),
             Input::SynAck => self.syn_ack(state, side, segment),
-            Input::Rst => match self.reset(side, segment) {
+            Input::Rst => match self.reset(state, side, segment) {
                 Verdict::Accept => (state.next(side, input), Verdict::Accept),
                 verdict => (state, verdict),
             },
         }
     }
 
-    /// Everything that is neither SYN nor RST.
+    /// Everything that is neither SYN nor RST, and the state that it finds.
     #[inline]
-    fn segment(&mut self, state: State, side: Direction, segment: &Segment) -> Verdict {
-        if !self.receiver(side).is_known() {
-            return Verdict::OutOfWindow;
+    fn segment(&mut self, state: State, side: Direction, segment: &Segment) -> (State, Verdict) {
+        let known = self.sender(side).is_known() && self.receiver(side).is_known();
+        let belongs = known
+            && self.contains(side, segment)
+            && (state.opener() != Some(side) || self.answers(side, segment));
+        if belongs {
+            self.advance(side, segment);
+            (state, Verdict::Accept)
+        } else {
+            self.strange_segment(state, side, segment)
         }
-        if !self.sender(side).is_known() {
-            // To an end that waits for an answer, and this is none: the challenge ACK of a peer that
-            // still has an older connection. The end answers with a RST, which ends that one.
-            let challenges = segment.acknowledges() && state.opener() == Some(side.inverse());
-            return if challenges {
-                Verdict::AcceptWithoutRefresh
-            } else {
-                Verdict::OutOfWindow
-            };
+    }
+
+    /// What does not lie in the connection.
+    #[cold]
+    fn strange_segment(
+        &mut self,
+        state: State,
+        side: Direction,
+        segment: &Segment,
+    ) -> (State, Verdict) {
+        let (sender, receiver) = (*self.sender(side), *self.receiver(side));
+        let is_elsewhere = match (sender.is_known(), receiver.is_known()) {
+            (true, true) => {
+                !self.is_near(side, segment) && !self.acknowledgement_is_inside(side, segment)
+            }
+            // From an end that seemed to wait for an answer.
+            (true, false) => state.opener() == Some(side),
+            _ => false,
+        };
+        if is_elsewhere && self.inside[side.index()] && segment.acknowledges() {
+            self.follow(side, segment);
+            // Nothing that was seen before is a word about this connection, no FIN either.
+            return (State::Transitory, Verdict::Accept);
         }
-        if !self.contains(side, segment) {
-            return Verdict::OutOfWindow;
+        // Between ends that have not agreed yet: one of them still has an older connection. The other
+        // one answers with a RST, which ends that.
+        if state.opener().is_some() && segment.acknowledges() {
+            return (state, Verdict::AcceptWithoutRefresh);
         }
-        if state.opener() == Some(side) && !self.answers(side, segment) {
-            return Verdict::OutOfWindow;
-        }
-        self.advance(side, segment);
-        Verdict::Accept
+        (state, Verdict::OutOfWindow)
+    }
+
+    /// Starts over in the middle of a connection, where an inside end says that it is.
+    fn follow(&mut self, side: Direction, segment: &Segment) {
+        // How wide the windows are, nobody says here. As wide as what is near: there is nothing then
+        // that neither belongs to the connection nor starts it over.
+        self.shifts = [MAX_WINDOW_SHIFT; 2];
+        let window = self.announced_window(side, segment).max(SYN_WINDOW);
+        let acknowledged = segment.acknowledgement;
+        // Nor how much more than this segment shows the ends have sent each other before.
+        let [end, other_end] =
+            [segment.end(), acknowledged].map(|number| number.wrapping_add(SYN_WINDOW / 2));
+        let [sender, receiver] = self.pair_mut(side);
+        *sender = Window {
+            end,
+            edge: end.wrapping_add(SYN_WINDOW),
+            window,
+            acknowledged,
+        };
+        *receiver = Window {
+            end: other_end,
+            edge: acknowledged.wrapping_add(window),
+            window: SYN_WINDOW,
+            acknowledged: segment.sequence,
+        };
     }
 
     /// Whether the opener's segment acknowledges the other end's SYN. Only who has seen the answer
@@ -230,7 +287,7 @@ impl Tracking {
 
     #[cold]
     fn syn(&mut self, state: State, side: Direction, segment: &Segment) -> (State, Verdict) {
-        if state.is_over() {
+        if state.is_over() && !self.is_for_the_answer_to_tell(side, segment) {
             return self.begin(side, segment);
         }
         match (self.sender(side).is_known(), self.receiver(side).is_known()) {
@@ -284,7 +341,7 @@ impl Tracking {
             self.learn(side, segment);
             return (state, Verdict::Accept);
         }
-        if self.inside[side.index()] && !state.is_over() {
+        if self.inside[side.index()] {
             self.learn_from_answer(side, segment);
             return (State::opening(side.inverse()), Verdict::Accept);
         }
@@ -294,7 +351,7 @@ impl Tracking {
     /// RFC 7857 §2.2 with RFC 5961 §3: exact ends the connection, merely plausible passes without
     /// effect, everything else is dropped.
     #[cold]
-    fn reset(&self, side: Direction, segment: &Segment) -> Verdict {
+    fn reset(&self, state: State, side: Direction, segment: &Segment) -> Verdict {
         let (sender, receiver) = (*self.sender(side), *self.receiver(side));
         match (sender.is_known(), receiver.is_known()) {
             // Refusal of a SYN: the sequence number is zero and the ACK is all the proof there is
@@ -304,6 +361,9 @@ impl Tracking {
                     && is_between(receiver.edge, segment.acknowledgement, receiver.end);
                 return if refuses {
                     Verdict::Accept
+                } else if self.inside[side.index()] {
+                    // Of what else has passed, by an end that has forgotten.
+                    Verdict::AcceptWithoutRefresh
                 } else {
                     Verdict::OutOfWindow
                 };
@@ -318,8 +378,11 @@ impl Tracking {
         if plausible && exact {
             return Verdict::Accept;
         }
-        // An inside end that has forgotten refuses what belongs to the connection.
-        if plausible && self.data_is_inside(side, segment) || self.inside[side.index()] {
+        // An inside end that has forgotten refuses what belongs to the connection. An end that is
+        // opening refuses an acknowledgement of something else, whatever its number (RFC 9293
+        // §3.10.7.4).
+        let is_plausible = plausible && self.data_is_inside(side, segment);
+        if is_plausible || self.inside[side.index()] || state.opener().is_some() {
             Verdict::AcceptWithoutRefresh
         } else {
             Verdict::OutOfWindow
@@ -341,13 +404,24 @@ impl Tracking {
         self.inside[side.index()] && !self.is_near(side, segment)
     }
 
-    /// Whether a SYN could be a late repetition of the one that began the connection, or else lies
-    /// in its window, where the other end will question it (RFC 5961 §4).
-    fn is_near(&self, side: Direction, segment: &Segment) -> bool {
+    /// Whether a SYN from outside to a connection that is over may just as well be the one that began
+    /// it, late. The end inside answers a new one with SYN and ACK, and a late one otherwise.
+    fn is_for_the_answer_to_tell(&self, side: Direction, segment: &Segment) -> bool {
         let (sender, receiver) = (self.sender(side), self.receiver(side));
-        let look_back = ACK_WINDOW.max(receiver.window);
-        self.is_allowed(side, segment)
-            && not_after(sender.end.wrapping_sub(look_back), segment.sequence)
+        sender.is_known()
+            && receiver.is_known()
+            && !self.inside[side.index()]
+            && self.is_near(side, segment)
+            && is_after(sender.end, segment.sequence)
+    }
+
+    /// Whether a segment could be a late one of the connection, or else lies in its window, where
+    /// the other end will question it if it is a SYN (RFC 5961 §4). A window may span a quarter of
+    /// all numbers; that far ahead, something else is more likely.
+    fn is_near(&self, side: Direction, segment: &Segment) -> bool {
+        let end = self.sender(side).end;
+        let (oldest, newest) = (end.wrapping_sub(SYN_WINDOW), end.wrapping_add(SYN_WINDOW));
+        is_between(oldest, segment.sequence, newest) && self.is_allowed(side, segment)
     }
 
     #[inline]
@@ -360,7 +434,8 @@ impl Tracking {
     #[inline]
     fn data_is_inside(&self, side: Direction, segment: &Segment) -> bool {
         let (sender, receiver) = (self.sender(side), self.receiver(side));
-        let two = not_after(sender.end.wrapping_sub(receiver.window), segment.end());
+        let oldest = sender.end.wrapping_sub(receiver.window).wrapping_sub(1);
+        let two = not_after(oldest, segment.end());
         self.is_allowed(side, segment) && two
     }
 
@@ -375,7 +450,7 @@ impl Tracking {
     #[inline]
     fn acknowledgement_is_inside(&self, side: Direction, segment: &Segment) -> bool {
         let (sender, receiver) = (self.sender(side), self.receiver(side));
-        let look_back = ACK_WINDOW.max(sender.window);
+        let look_back = (2 * sender.window).clamp(ACK_WINDOW, MAX_WINDOW);
         is_between(
             sender.acknowledged.wrapping_sub(look_back),
             segment.acknowledgement,
@@ -444,6 +519,9 @@ impl Tracking {
             sender.acknowledged = receiver.edge.wrapping_sub(1);
             receiver.end
         };
+        // Data on the SYN (RFC 7413) was not bounded by a window, and may have to be sent again.
+        let refused = receiver.end.wrapping_sub(allowed_from);
+        sender.window = sender.window.max(refused.min(MAX_WINDOW));
         sender.edge = sender.end.wrapping_add(receiver.window);
         receiver.edge = allowed_from.wrapping_add(sender.window);
         receiver.acknowledged = segment.sequence;

@@ -204,3 +204,6 @@ pub fn quoted(embedded: &Embedded, zone: Zone) -> Option<Tuple> {
         zone,
     })
 }
+
+#[cfg(test)]
+mod tests;
