@@ -110,6 +110,18 @@ pub struct AttachRequest {
 pub struct StartRequest {
     /// Under which the descriptors were passed.
     pub token: String,
+    /// Which attachment, as its reservation said; whichever has the name if absent.
+    #[serde(default)]
+    pub attachment: Option<u64>,
+}
+
+/// Which of the attachments that have had a name, one after the other.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct WhichAttachment {
+    /// Its number; whichever has the name now if absent.
+    #[serde(default)]
+    pub attachment: Option<u64>,
 }
 
 /// How an endpoint stands.
@@ -166,6 +178,8 @@ pub struct Endpoint {
     pub network: Name,
     /// The sandbox.
     pub sandbox: Name,
+    /// Tells it from earlier and later ones of the same name.
+    pub attachment: u64,
     /// How it stands.
     pub state: EndpointState,
     /// How its interface is, or is to be, made.

@@ -15,7 +15,7 @@ pub mod text;
 
 pub use endpoint::{
     AttachRequest, CallerSandbox, Endpoint, EndpointKind, EndpointState, Plan, PlanRoute,
-    SandboxSpec, StartRequest,
+    SandboxSpec, StartRequest, WhichAttachment,
 };
 pub use error::{ApiError, ErrorCode, ErrorDetail};
 pub use name::{Name, NameError};

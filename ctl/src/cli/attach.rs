@@ -169,12 +169,13 @@ pub(crate) fn attach_by_caller(
             &format!("{path}/start"),
             &StartRequest {
                 token: passing.token().to_owned(),
+                attachment: Some(pending.attachment),
             },
         )
     });
     if started.is_err() {
         // The reservation would end by itself a little later.
-        let _ = client.delete(&path);
+        let _ = client.delete(&format!("{path}?attachment={}", pending.attachment));
     }
     started
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::OpenApi;
 
-use super::core::internal;
+use super::core::{Attachment, internal};
 use super::listen::Caller;
 use super::service::Service;
 use crate::api::{
@@ -302,26 +302,24 @@ async fn start(
 ) -> Answer<api::Endpoint> {
     caller.may_do_all()?;
     let (network, sandbox) = (name(&network)?, name(&sandbox)?);
-    let started = async move {
-        service
-            .start(&network, &sandbox, &request.token, &caller)
-            .await
-    };
+    let started = async move { service.start(&network, &sandbox, &request, &caller).await };
     finish(started).await.map(Json)
 }
 
 /// Takes a sandbox out of one network.
 #[utoipa::path(delete, path = "/v1/networks/{network}/endpoints/{sandbox}",
-    params(("network" = String, Path), ("sandbox" = String, Path)),
+    params(("network" = String, Path), ("sandbox" = String, Path), api::WhichAttachment),
     responses((status = 200, body = Done), (status = 404, body = ApiError)))]
 async fn detach_from(
     State(service): Shared,
     Extension(caller): Extension<Caller>,
     Path((network, sandbox)): Path<(String, String)>,
+    Query(which): Query<api::WhichAttachment>,
 ) -> Answer<Done> {
     caller.may_do_all()?;
     let (network, sandbox) = (name(&network)?, name(&sandbox)?);
-    finish(async move { service.detach(&sandbox, Some(&network)).await }).await?;
+    let attachment = which.attachment.map(Attachment);
+    finish(async move { service.detach(&sandbox, Some(&network), attachment).await }).await?;
     Ok(Json(Done {}))
 }
 
@@ -335,7 +333,7 @@ async fn detach(
 ) -> Answer<Done> {
     caller.may_do_all()?;
     let sandbox = name(&sandbox)?;
-    finish(async move { service.detach(&sandbox, None).await }).await?;
+    finish(async move { service.detach(&sandbox, None, None).await }).await?;
     Ok(Json(Done {}))
 }
 

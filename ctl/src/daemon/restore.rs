@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use heddle_sys::process;
 
-use super::core::Reservation;
 use super::records::{AttachedBy, EndpointRecord, NetworkRecord, Records, endpoint_key};
 use super::service::Service;
 use super::uplinks::HeldLeg;
@@ -62,9 +61,16 @@ fn take_leg(legs: &mut Vec<(Uplink, Held)>, uplink: &Uplink) -> Option<Parcel> {
 
 async fn restore_network(service: &Arc<Service>, record: NetworkRecord, held: Option<Parcel>) {
     let name = record.name.clone();
-    let opened = service
+    let was_held = held.is_some();
+    let mut opened = service
         .open_leg(&name, &record.uplink, record.mtu, held)
         .await;
+    if was_held && opened.is_err() {
+        // Its interface is gone: perhaps a new one can be made.
+        opened = service
+            .open_leg(&name, &record.uplink, record.mtu, None)
+            .await;
+    }
     let (leg, fault) = match opened {
         Ok(leg) => (leg, None),
         Err(error) => {
@@ -89,7 +95,6 @@ async fn restore_endpoint(
         Ok(()) => tracing::info!(%network, %sandbox, "restored"),
         Err(problem) => {
             tracing::info!(%network, %sandbox, %problem, "not restored");
-            service.core.lock().await.cancel(&network, &sandbox);
             service.keeper.release(key.clone()).await;
             service.journal.note(vec![Change::Delete(key)]).await;
         }
@@ -101,28 +106,28 @@ async fn try_restore_endpoint(
     record: EndpointRecord,
     held: Option<Held>,
 ) -> Result<(), ApiError> {
-    let reserved = Reservation {
-        network: record.network.clone(),
-        sandbox: record.sandbox.clone(),
-        plan: record.plan.clone(),
-    };
     let attached_by = record.attached_by.clone();
     let sandbox = still_there(&attached_by)?;
-    service.core.lock().await.restore(record)?;
+    let reserved = service.core.lock().await.restore(record)?;
     let parcel = held.and_then(|held| Parcel::assemble(&held.note.manifest, held.descriptors));
     let parcel = match (parcel, sandbox) {
-        (Some(parcel), _) => parcel,
+        (Some(parcel), _) => Ok(parcel),
         (None, Some(sandbox)) => {
             let job = Job::Interface {
                 sandbox,
                 plan: reserved.plan.clone(),
             };
-            service.keeper.run(job).await?
+            service.keeper.run(job).await
         }
-        (None, None) => return Err(gone(&attached_by)),
+        (None, None) => Err(gone(&attached_by)),
     };
-    service.bring_up(&reserved, parcel, None).await?;
-    Ok(())
+    match parcel {
+        Ok(parcel) => service.bring_up(&reserved, parcel, None).await.map(drop),
+        Err(error) => {
+            service.core.lock().await.cancel(&reserved);
+            Err(error)
+        }
+    }
 }
 
 /// What an endpoint was attached by, if it is still the same.

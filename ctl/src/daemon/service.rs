@@ -6,23 +6,23 @@
 
 use std::sync::Arc;
 
-use heddle_switch::{Event, Port};
+use heddle_switch::Port;
 use heddle_sys::process;
 use ipnet::IpNet;
 use tokio::sync::{Mutex, Notify};
 
-use super::core::{Core, Ended, Reservation, internal};
+use super::core::{Attachment, Core, Ended, Reservation, internal};
 use super::journal::Journal;
 use super::keeper_link::KeeperLink;
 use super::links;
 use super::listen::Caller;
-use super::records::{AttachedBy, endpoint_key};
+use super::records::{AttachedBy, EndpointRecord, endpoint_key};
 use super::status::Facts;
 use super::tokens::{Connection, Tokens};
 use super::watches::{End, Watches};
 use crate::api::{
-    ApiError, AttachRequest, CallerSandbox, CreateNetwork, Endpoint, EndpointState, ErrorCode,
-    Name, Network, PortSpec, PublishedPort, SandboxSpec,
+    ApiError, AttachRequest, CallerSandbox, CreateNetwork, Endpoint, ErrorCode, Name, Network,
+    PortSpec, PublishedPort, SandboxSpec, StartRequest,
 };
 use crate::keeper::Note;
 use crate::plumb::{Job, Parcel};
@@ -43,6 +43,8 @@ pub(super) struct Service {
     pub(super) stop: Notify,
     /// Told when an endpoint has ended.
     pub(super) ended: Notify,
+    /// Told by a worker when the other end of a port is gone.
+    pub(super) gone: Arc<Notify>,
 }
 
 impl Service {
@@ -146,9 +148,16 @@ impl Service {
         match parcel {
             Ok((parcel, connection)) => self.bring_up(&reserved, parcel, connection).await,
             Err(error) => {
-                self.core.lock().await.cancel(network, sandbox);
+                self.cancel(&reserved).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Gives up a reservation.
+    async fn cancel(&self, reserved: &Reservation) {
+        if self.core.lock().await.cancel(reserved) {
+            self.ended.notify_waiters();
         }
     }
 
@@ -157,20 +166,15 @@ impl Service {
         self: &Arc<Self>,
         network: &Name,
         sandbox: &Name,
-        token: &str,
+        request: &StartRequest,
         caller: &Caller,
     ) -> Result<Endpoint, ApiError> {
+        let StartRequest { token, attachment } = request;
+        let attachment = attachment.map(Attachment);
         let passed = self.tokens.take(token, caller.uid)?;
-        let shown = self.core.lock().await.show_endpoint(network, sandbox)?;
-        if shown.state != EndpointState::Pending {
-            let message = format!("{sandbox} is up in network {network} already");
-            return Err(ApiError::new(ErrorCode::NameTaken, message));
-        }
-        let reserved = Reservation {
-            network: shown.network,
-            sandbox: shown.sandbox,
-            plan: shown.plan,
-        };
+        let core = self.core.lock().await;
+        let reserved = core.reservation(network, sandbox, attachment)?;
+        drop(core);
         self.bring_up(&reserved, passed.parcel, Some(passed.connection))
             .await
     }
@@ -185,9 +189,12 @@ impl Service {
         let Reservation {
             network, sandbox, ..
         } = reserved;
-        let result = self.try_bring_up(reserved, &mut parcel, connection).await;
+        let record = self.core.lock().await.begin(reserved)?;
+        let result = self
+            .try_bring_up(reserved, record, &mut parcel, connection)
+            .await;
         if let Err(error) = result {
-            self.core.lock().await.cancel(network, sandbox);
+            self.cancel(reserved).await;
             self.keeper.release(endpoint_key(network, sandbox)).await;
             return Err(error);
         }
@@ -197,6 +204,7 @@ impl Service {
     async fn try_bring_up(
         self: &Arc<Self>,
         reserved: &Reservation,
+        record: EndpointRecord,
         parcel: &mut Parcel,
         connection: Option<Connection>,
     ) -> Result<(), ApiError> {
@@ -204,13 +212,8 @@ impl Service {
             network,
             sandbox,
             plan,
+            ..
         } = reserved;
-        let record = self
-            .core
-            .lock()
-            .await
-            .endpoint_record(network, sandbox)?
-            .clone();
         if parcel.kind != plan.kind {
             let message = format!("a {} was asked for, not a {}", plan.kind, parcel.kind);
             return Err(ApiError::new(ErrorCode::InvalidDescriptor, message));
@@ -234,9 +237,8 @@ impl Service {
             process: None,
         };
         let link = blocking(move || links::open_endpoint(parcel)).await??;
-        let changes = self.core.lock().await.start(network, sandbox, link)?;
-        self.watches
-            .watch(self, key, network.clone(), sandbox.clone(), end);
+        let changes = self.core.lock().await.start(reserved, link)?;
+        self.watches.watch(self, key, reserved, end);
         self.journal.note(changes).await;
         tracing::info!(%network, %sandbox, attached_by = %record.attached_by, "attached");
         Ok(())
@@ -247,11 +249,9 @@ impl Service {
         let service = self.clone();
         tokio::spawn(async move {
             super::after(super::PENDING_TIME).await;
-            service
-                .core
-                .lock()
-                .await
-                .cancel(&reserved.network, &reserved.sandbox);
+            if service.core.lock().await.expire(&reserved) {
+                service.ended.notify_waiters();
+            }
         });
     }
 
@@ -260,6 +260,7 @@ impl Service {
         &self,
         sandbox: &Name,
         network: Option<&Name>,
+        attachment: Option<Attachment>,
     ) -> Result<(), ApiError> {
         let networks = match network {
             Some(network) => vec![network.clone()],
@@ -271,21 +272,27 @@ impl Service {
                 .hint("see who is there: heddle status"));
         }
         for network in networks {
-            self.end(&network, sandbox).await?;
+            self.end(&network, sandbox, attachment).await?;
         }
         Ok(())
     }
 
-    /// Ends an endpoint, wherever the wish comes from.
-    pub(super) async fn end(&self, network: &Name, sandbox: &Name) -> Result<(), ApiError> {
-        let Ended { key, port, changes } = self.core.lock().await.end(network, sandbox)?;
+    /// Ends an endpoint, wherever the wish comes from. When this returns neither the keeper nor the
+    /// store knows it: a daemon that is killed now does not bring it back.
+    pub(super) async fn end(
+        &self,
+        network: &Name,
+        sandbox: &Name,
+        attachment: Option<Attachment>,
+    ) -> Result<(), ApiError> {
+        let ended = self.core.lock().await.end(network, sandbox, attachment)?;
+        let Ended { key, port, changes } = ended;
         self.watches.forget(&key);
         self.keeper.release(key).await;
         close(port);
-        self.journal.note(changes).await;
         self.ended.notify_waiters();
         tracing::info!(%network, %sandbox, "detached");
-        Ok(())
+        self.journal.commit(changes).await
     }
 
     /// Publishes a port.
@@ -299,7 +306,12 @@ impl Service {
         let network = port_network(&core, sandbox, network)?;
         let (port, changes) = core.publish_port(&network, sandbox, spec)?;
         drop(core);
-        self.journal.commit(changes).await?;
+        if let Err(error) = self.journal.commit(changes).await {
+            let mut core = self.core.lock().await;
+            // What is not on disk would be gone after a restart, and must not be there before one.
+            let _ = core.unpublish_port(&network, sandbox, &port.spec);
+            return Err(error);
+        }
         Ok(port)
     }
 
@@ -317,20 +329,14 @@ impl Service {
         self.journal.commit(changes).await
     }
 
-    /// Takes what happened in the dataplane into account.
-    pub(super) async fn on_event(&self, event: Event) {
-        let Event::EndpointGone(number) = event;
-        let endpoint = self.core.lock().await.endpoint_with(number);
-        if let Some((network, sandbox)) = endpoint {
+    /// Ends whatever the dataplane has found gone.
+    pub(super) async fn end_gone(&self) {
+        let gone = self.core.lock().await.gone_endpoints();
+        for (network, sandbox, attachment) in gone {
             // It may have ended by its other end meanwhile.
-            let _ = self.end(&network, &sandbox).await;
-            return;
+            let _ = self.end(&network, &sandbox, Some(attachment)).await;
         }
-        let port = self.core.lock().await.leg_failed(number);
-        if port.is_some() {
-            tracing::warn!("an uplink's interface is gone");
-            close(port);
-        }
+        self.close_gone_legs().await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use heddle_switch::{Event, Switch, Worker};
 use heddle_sys::process;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify};
 
 use super::core::{Core, Settings, internal, now};
 use super::descriptors;
@@ -30,9 +30,6 @@ use crate::store::{RedbStore, Store};
 
 /// Worker threads unless told otherwise: one a core, up to this many.
 const MOST_WORKERS: usize = 4;
-
-/// Events of the dataplane that may wait for the control plane.
-const EVENTS: usize = 1024;
 
 /// Runs a daemon and its keeper until it is told to end; returns the exit status.
 ///
@@ -88,8 +85,8 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
     let (keeper, left_behind) = KeeperLink::open(keeper).map_err(failed)?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&options.store).map_err(store_failed)?);
     let (records, installation) = read_store(&*store)?;
-    let (events, happened) = mpsc::channel(EVENTS);
-    let (switch, workers) = make_switch(options, events)?;
+    let gone = Arc::new(Notify::new());
+    let (switch, workers) = make_switch(options, gone.clone())?;
     let switch = Arc::new(switch);
     let facts = Facts {
         keeper_pid,
@@ -107,6 +104,7 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
         facts,
         stop: Notify::new(),
         ended: Notify::new(),
+        gone,
     });
     restore(&service, records, left_behind).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -127,7 +125,7 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
         admission,
         move |stream, caller| descriptors::serve(stream, caller, passing.clone()),
     ));
-    tokio::spawn(heed_events(service.clone(), happened));
+    tokio::spawn(end_what_is_gone(service.clone()));
     service.keeper.ready().await;
     tracing::info!(socket = %options.sockets.api.display(), "ready");
     wait_for_end(&service, options).await.map_err(failed)?;
@@ -188,10 +186,7 @@ fn settings(options: &Options) -> Settings {
     }
 }
 
-fn make_switch(
-    options: &Options,
-    events: mpsc::Sender<Event>,
-) -> Result<(Switch, Vec<Worker>), ApiError> {
+fn make_switch(options: &Options, gone: Arc<Notify>) -> Result<(Switch, Vec<Worker>), ApiError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = options.workers.map_or(cores.min(MOST_WORKERS), usize::from);
     let sessions = heddle_nat::Limits {
@@ -204,10 +199,8 @@ fn make_switch(
         stations: heddle_switch::fdb::Limits::default(),
         seed: None,
         now: now(),
-        // An event that finds no room is told again: the endpoint stays gone.
-        on_event: Box::new(move |event| {
-            let _ = events.try_send(event);
-        }),
+        // The port itself remembers; one call stands for any number of them.
+        on_event: Box::new(move |Event::EndpointGone(_)| gone.notify_one()),
     })
     .map_err(|error| internal(&format!("starting the dataplane: {error}")))
 }
@@ -235,9 +228,10 @@ fn start_workers(
         .collect()
 }
 
-async fn heed_events(service: Arc<Service>, mut happened: mpsc::Receiver<Event>) {
-    while let Some(event) = happened.recv().await {
-        service.on_event(event).await;
+async fn end_what_is_gone(service: Arc<Service>) {
+    loop {
+        service.gone.notified().await;
+        service.end_gone().await;
     }
 }
 

@@ -49,7 +49,7 @@ impl Service {
         if purge {
             let endpoints = self.core.lock().await.show_endpoints(None)?;
             for endpoint in endpoints {
-                self.end(&endpoint.network, &endpoint.sandbox).await?;
+                self.end(&endpoint.network, &endpoint.sandbox, None).await?;
             }
             // A network that others are routed to goes after them.
             loop {

@@ -35,25 +35,44 @@ impl Service {
             return Ok(None);
         }
         let (open, job) = {
-            let core = self.core.lock().await;
+            let mut core = self.core.lock().await;
             if let Some(id) = core.leg_of(uplink) {
                 return Ok(Some(id));
             }
             let queues = u16::try_from(core.switch.workers()).unwrap_or(u16::MAX);
             let kind = core.settings.default_kind;
             (
-                core.plan_leg(network, uplink, mtu)?,
+                core.plan_leg(uplink, mtu)?,
                 leg_job(network, uplink, mtu, queues, kind),
             )
         };
-        let parcel = match (passed, job) {
-            (Some(parcel), _) => parcel,
-            (None, Some(job)) => self.keeper.run(job).await?,
-            (None, None) => return Err(internal("an uplink without a way to open it")),
-        };
         let id = open.id;
-        self.take_up_leg(open, uplink, parcel).await?;
-        Ok(Some(id))
+        let parcel = match (passed, job) {
+            (Some(parcel), _) => Ok(parcel),
+            (None, Some(job)) => self.keeper.run(job).await,
+            (None, None) => Err(internal("an uplink without a way to open it")),
+        };
+        let opened = match parcel {
+            Ok(parcel) => self.take_up_leg(open, uplink, parcel).await,
+            Err(error) => Err(error),
+        };
+        if opened.is_err() {
+            self.core.lock().await.abandon_leg(id);
+        }
+        opened.map(|()| Some(id))
+    }
+
+    /// Takes legs whose interface is gone out of service, for all networks that use them.
+    pub(super) async fn close_gone_legs(&self) {
+        let gone = self.core.lock().await.gone_legs();
+        for id in gone {
+            let port = self.core.lock().await.leg_failed(id);
+            if port.is_some() {
+                tracing::warn!("an uplink's interface is gone");
+                self.keeper.release(leg_key(id.0)).await;
+                close(port);
+            }
+        }
     }
 
     async fn take_up_leg(

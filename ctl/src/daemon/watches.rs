@@ -8,12 +8,12 @@ use heddle_sys::watch::PathWatch;
 use tokio::io::Interest;
 use tokio::task::AbortHandle;
 
-use super::core::internal;
+use super::core::{Reservation, internal};
 use super::readiness;
 use super::records::AttachedBy;
 use super::service::Service;
 use super::tokens::Connection;
-use crate::api::{ApiError, ErrorCode, Name};
+use crate::api::{ApiError, ErrorCode};
 
 /// What tells of an endpoint's end.
 #[derive(Debug)]
@@ -92,15 +92,20 @@ impl Watches {
         &self,
         service: &Arc<Service>,
         key: String,
-        network: Name,
-        sandbox: Name,
+        reserved: &Reservation,
         end: End,
     ) {
         let service = service.clone();
+        let Reservation {
+            network,
+            sandbox,
+            attachment,
+            ..
+        } = reserved.clone();
         let task = tokio::spawn(async move {
             end.come().await;
             // Detached by hand at the same moment, it is gone already.
-            let _ = service.end(&network, &sandbox).await;
+            let _ = service.end(&network, &sandbox, Some(attachment)).await;
         });
         let before = self.lock().insert(key, task.abort_handle());
         if let Some(before) = before {

@@ -10,6 +10,7 @@ use heddle_sys::packet::{self, PacketError};
 use heddle_sys::tap::{self, Offloads, TapError, TapOptions};
 use heddle_sys::{ethtool, sysctl};
 use heddle_wire::Address;
+use rustix::event::{Timespec, poll};
 
 use super::namespace_error;
 use super::parcel::Parcel;
@@ -21,12 +22,17 @@ const TX_QUEUE_LEN: u32 = tap::TX_QUEUE_LENGTH;
 /// How long the kernel may take to finish in the background what it was told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the kernel may take to remove, in the background, the interface of an endpoint or leg that
+/// has just ended.
+const LEFTOVER_TIME: Duration = Duration::from_secs(2);
+
 /// The switch's end of a veth pair, alone in a namespace of its own.
 const SWITCH_END: &str = "heddle";
 
 /// Makes the interface of an endpoint in `namespace` and enters it for that.
 pub(super) fn make(namespace: &Namespace, plan: &Plan) -> Result<Parcel, ApiError> {
     namespace.enter_with_owner().map_err(namespace_error)?;
+    wait_until_free(&plan.interface)?;
     let (parcel, far_end) = match plan.kind {
         EndpointKind::Tap => (make_tap(&plan.interface, plan.queues)?, None),
         EndpointKind::Veth => {
@@ -44,6 +50,24 @@ pub(super) fn make(namespace: &Namespace, plan: &Plan) -> Result<Parcel, ApiErro
             .map_err(netlink_error)?;
     }
     Ok(parcel)
+}
+
+/// Waits for the end of a predecessor's interface of the same name.
+fn wait_until_free(name: &str) -> Result<(), ApiError> {
+    let look = Timespec {
+        tv_sec: 0,
+        tv_nsec: 2_000_000,
+    };
+    let mut netlink = Netlink::open().map_err(netlink_error)?;
+    let deadline = heddle_sys::clock::monotonic() + LEFTOVER_TIME;
+    while netlink.link(name).is_ok() {
+        if heddle_sys::clock::monotonic() > deadline {
+            return Err(interface_taken(name));
+        }
+        // Nothing but time passes here; a signal ends the pause early, which is as good.
+        let _ = poll(&mut [], Some(&look));
+    }
+    Ok(())
 }
 
 /// A TAP in the current namespace.
@@ -67,10 +91,7 @@ fn make_tap(name: &str, queues: u16) -> Result<Parcel, ApiError> {
 /// nothing but the packet socket keeps. The sandbox cannot see it, and it goes when the socket is
 /// closed.
 fn make_veth(sandbox: &Namespace, plan: &Plan) -> Result<(Parcel, Netlink), ApiError> {
-    let mut inside = Netlink::open().map_err(netlink_error)?;
-    if inside.link(&plan.interface).is_ok() {
-        return Err(interface_taken(&plan.interface));
-    }
+    let inside = Netlink::open().map_err(netlink_error)?;
     namespace::unshare(&[NamespaceKind::Network]).map_err(namespace_error)?;
     let mut netlink = Netlink::open().map_err(netlink_error)?;
     netlink

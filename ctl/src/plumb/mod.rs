@@ -11,6 +11,9 @@
 //! before the switch knows it, but what it sends waits in its queue, and is read only after the port was
 //! published with its identity.
 //!
+//! Inside, the child is at the mercy of whoever has capabilities there. So it first gives up whatever
+//! could be taken from it: every descriptor but the one that it answers on, and being dumpable.
+//!
 //! If any step fails, the child ends, its descriptors close, and with them everything it has made
 //! goes: no interface made here is persistent.
 
@@ -19,7 +22,7 @@ mod interface;
 mod parcel;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use heddle_sys::fdpass;
 use heddle_sys::namespace::{Namespace, NamespaceError, NamespaceKind};
@@ -49,12 +52,14 @@ pub enum Job {
 }
 
 impl Job {
-    /// Does it, in this process: only in one that was forked for it.
+    /// Does it, in this process: only in one that was forked for it, which keeps none of its
+    /// descriptors but `answer`.
     ///
     /// # Errors
     ///
     /// Whatever stands in the way, in the user's terms.
-    pub fn run(&self) -> Result<Parcel, ApiError> {
+    pub fn run(&self, answer: BorrowedFd<'_>) -> Result<Parcel, ApiError> {
+        process::seclude(&[answer]).map_err(child_failed)?;
         match self {
             Job::Interface { sandbox, plan } => {
                 let (namespace, process) = open_sandbox(sandbox)?;
@@ -77,7 +82,7 @@ pub fn run_in_child(job: &Job) -> Result<Parcel, ApiError> {
     match process::fork().map_err(child_failed)? {
         Fork::Child => {
             drop(ours);
-            let sent = parcel::send(theirs.as_fd(), &job.run());
+            let sent = parcel::send(theirs.as_fd(), &job.run(theirs.as_fd()));
             process::exit(u8::from(sent.is_err()))
         }
         Fork::Parent { child } => {

@@ -31,6 +31,14 @@ pub struct Manifest {
     pub offloads: OffloadFlags,
 }
 
+impl Manifest {
+    /// How many descriptors there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        usize::from(self.links) + usize::from(self.process)
+    }
+}
+
 /// [`Offloads`] on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,8 +128,7 @@ impl Parcel {
     /// Puts a parcel together; `None` if the descriptors are not those of the manifest.
     #[must_use]
     pub fn assemble(manifest: &Manifest, mut descriptors: Vec<OwnedFd>) -> Option<Parcel> {
-        let links = usize::from(manifest.links);
-        if links == 0 || descriptors.len() != links + usize::from(manifest.process) {
+        if manifest.links == 0 || descriptors.len() != manifest.count() {
             return None;
         }
         let process = manifest.process.then(|| descriptors.pop()).flatten();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use heddle_ipam::{LeaseError, Request};
 use heddle_switch::endpoint::Endpoint as Link;
-use heddle_switch::{GATEWAY_LINK_LOCAL, Identity, NetworkId, Port, PortId, Role};
+use heddle_switch::{GATEWAY_LINK_LOCAL, Identity, NetworkId, Port, Role};
 use heddle_wire::Address;
 use ipnet::IpNet;
 
@@ -15,11 +15,19 @@ use crate::api::{ApiError, AttachRequest, Driver, EndpointKind, ErrorCode, Name,
 use crate::daemon::records::{AttachedBy, EndpointRecord, endpoint_key, put};
 use crate::store::Change;
 
+/// Published ports that one request may ask for.
+const MOST_PORTS: usize = 64;
+
+/// Tells an endpoint from earlier and later ones of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::daemon) struct Attachment(pub(in crate::daemon) u64);
+
 /// An endpoint whose addresses are reserved.
 #[derive(Clone, Debug)]
 pub(in crate::daemon) struct Reservation {
     pub(in crate::daemon) network: Name,
     pub(in crate::daemon) sandbox: Name,
+    pub(in crate::daemon) attachment: Attachment,
     pub(in crate::daemon) plan: Plan,
 }
 
@@ -41,6 +49,12 @@ impl Core {
         request: &AttachRequest,
         attached_by: AttachedBy,
     ) -> Result<Reservation, ApiError> {
+        if request.publish.len() > MOST_PORTS {
+            let message = format!("more than {MOST_PORTS} ports are to be published at once");
+            return Err(
+                ApiError::new(ErrorCode::TooMany, message).hint("publish ranges: 8000-8099")
+            );
+        }
         let sandbox = self.name_sandbox(network, request, &attached_by)?;
         self.require_descriptors()?;
         let interface = self.name_interface(&sandbox, request)?;
@@ -82,9 +96,11 @@ impl Core {
             routes: self.plan_routes(found, &lease.addresses, has_default),
             no_arp: routed,
         };
+        let attachment = self.next_attachment();
         let reservation = Reservation {
             network: network.clone(),
             sandbox: sandbox.clone(),
+            attachment,
             plan: plan.clone(),
         };
         let record = EndpointRecord {
@@ -100,11 +116,18 @@ impl Core {
             sandbox.folded(),
             Endpoint {
                 record,
+                attachment,
                 number,
+                starting: false,
                 port: None,
             },
         );
         Ok(reservation)
+    }
+
+    fn next_attachment(&mut self) -> Attachment {
+        self.attachments += 1;
+        Attachment(self.attachments)
     }
 
     /// The sandbox's name: the one given, or the lowest free one of its kind.
@@ -241,38 +264,103 @@ impl Core {
             .collect()
     }
 
-    /// Gives up a reservation.
-    pub(in crate::daemon) fn cancel(&mut self, network: &Name, sandbox: &Name) {
+    /// Gives up a reservation, unless it has become an endpoint that is up. Whether it was there.
+    pub(in crate::daemon) fn cancel(&mut self, reserved: &Reservation) -> bool {
+        let Reservation {
+            network,
+            sandbox,
+            attachment,
+            ..
+        } = reserved;
         let Ok(network) = self.network_mut(network) else {
-            return;
+            return false;
         };
         let pending = network
             .endpoints
             .get(&sandbox.folded())
-            .is_some_and(|endpoint| endpoint.port.is_none());
+            .is_some_and(|endpoint| endpoint.attachment == *attachment && endpoint.port.is_none());
         if pending {
             network.endpoints.remove(&sandbox.folded());
             // It was reserved under this name.
             let _ = network.record.leases.release(sandbox.as_str(), today());
         }
+        pending
+    }
+
+    /// Gives up a reservation that nobody has taken up.
+    pub(in crate::daemon) fn expire(&mut self, reserved: &Reservation) -> bool {
+        let starting = self
+            .pending_endpoint(reserved)
+            .is_ok_and(|endpoint| endpoint.starting);
+        !starting && self.cancel(reserved)
+    }
+
+    /// The reservation under a name, and under this number if one is given.
+    pub(in crate::daemon) fn reservation(
+        &self,
+        network: &Name,
+        sandbox: &Name,
+        attachment: Option<Attachment>,
+    ) -> Result<Reservation, ApiError> {
+        let endpoint = self
+            .network(network)?
+            .endpoints
+            .get(&sandbox.folded())
+            .ok_or_else(|| not_pending(network, sandbox))?;
+        if attachment.is_some_and(|attachment| attachment != endpoint.attachment) {
+            return Err(not_pending(network, sandbox));
+        }
+        if endpoint.starting || endpoint.port.is_some() {
+            let message = format!("{sandbox} is up in network {network} already");
+            return Err(ApiError::new(ErrorCode::NameTaken, message));
+        }
+        Ok(Reservation {
+            network: endpoint.record.network.clone(),
+            sandbox: endpoint.record.sandbox.clone(),
+            attachment: endpoint.attachment,
+            plan: endpoint.record.plan.clone(),
+        })
+    }
+
+    /// Begins to open the link of a reserved endpoint: from here on nobody else can.
+    pub(in crate::daemon) fn begin(
+        &mut self,
+        reserved: &Reservation,
+    ) -> Result<EndpointRecord, ApiError> {
+        let endpoint = self.pending_endpoint(reserved)?;
+        if std::mem::replace(&mut endpoint.starting, true) {
+            return Err(not_pending(&reserved.network, &reserved.sandbox));
+        }
+        Ok(endpoint.record.clone())
+    }
+
+    fn pending_endpoint(&mut self, reserved: &Reservation) -> Result<&mut Endpoint, ApiError> {
+        let Reservation {
+            network, sandbox, ..
+        } = reserved;
+        self.network_mut(network)?
+            .endpoints
+            .get_mut(&sandbox.folded())
+            .filter(|endpoint| {
+                endpoint.attachment == reserved.attachment && endpoint.port.is_none()
+            })
+            .ok_or_else(|| not_pending(network, sandbox))
     }
 
     /// Lets frames flow: the endpoint's link is open.
     pub(in crate::daemon) fn start(
         &mut self,
-        network: &Name,
-        sandbox: &Name,
+        reserved: &Reservation,
         link: Link,
     ) -> Result<Vec<Change>, ApiError> {
+        let Reservation {
+            network, sandbox, ..
+        } = reserved;
         let workers = self.switch.workers();
         let found = self.network_mut(network)?;
         let number = NetworkId(found.record.number);
         let secure = found.record.port_security;
-        let endpoint = found
-            .endpoints
-            .get_mut(&sandbox.folded())
-            .filter(|endpoint| endpoint.port.is_none())
-            .ok_or_else(|| not_pending(network, sandbox))?;
+        let endpoint = self.pending_endpoint(reserved)?;
         let plan = &endpoint.record.plan;
         let addresses = plan
             .addresses
@@ -294,6 +382,7 @@ impl Core {
             {
                 endpoint.port = None;
             }
+            self.publish_former();
             return Err(error);
         }
         let mut changes = self.network_change(network);
@@ -307,8 +396,16 @@ impl Core {
         &mut self,
         network: &Name,
         sandbox: &Name,
+        attachment: Option<Attachment>,
     ) -> Result<Ended, ApiError> {
         let found = self.network_mut(network)?;
+        let is_meant = found
+            .endpoints
+            .get(&sandbox.folded())
+            .is_some_and(|found| attachment.is_none_or(|meant| meant == found.attachment));
+        if !is_meant {
+            return Err(not_in_network(network, sandbox));
+        }
         let removed = found
             .endpoints
             .remove(&sandbox.folded())
@@ -337,18 +434,21 @@ impl Core {
             .collect()
     }
 
-    /// The endpoint that has a port number.
-    pub(in crate::daemon) fn endpoint_with(&self, number: PortId) -> Option<(Name, Name)> {
+    /// Endpoints whose interface is gone.
+    pub(in crate::daemon) fn gone_endpoints(&self) -> Vec<(Name, Name, Attachment)> {
+        let is_gone =
+            |endpoint: &&Endpoint| endpoint.port.as_ref().is_some_and(|port| port.is_gone());
         self.networks
             .values()
             .flat_map(|network| network.endpoints.values())
-            .find(|endpoint| endpoint.number == number)
+            .filter(is_gone)
             .map(|endpoint| {
-                (
-                    endpoint.record.network.clone(),
-                    endpoint.record.sandbox.clone(),
-                )
+                let EndpointRecord {
+                    network, sandbox, ..
+                } = &endpoint.record;
+                (network.clone(), sandbox.clone(), endpoint.attachment)
             })
+            .collect()
     }
 
     /// The record of an endpoint.
@@ -364,9 +464,32 @@ impl Core {
             .ok_or_else(|| not_in_network(network, sandbox))
     }
 
+    /// Refuses what only an endpoint can do whose frames flow.
+    pub(super) fn require_up(&self, network: &Name, sandbox: &Name) -> Result<(), ApiError> {
+        let endpoint = self.network(network)?.endpoints.get(&sandbox.folded());
+        match endpoint {
+            None => Err(not_in_network(network, sandbox)),
+            Some(endpoint) if endpoint.port.is_some() => Ok(()),
+            Some(_) => {
+                let message = format!("{sandbox} is not up yet in network {network}");
+                Err(ApiError::new(ErrorCode::UnknownSandbox, message))
+            }
+        }
+    }
+
     /// Takes up an endpoint that a former daemon had, as reserved: the same addresses, or none.
-    pub(in crate::daemon) fn restore(&mut self, record: EndpointRecord) -> Result<(), ApiError> {
+    pub(in crate::daemon) fn restore(
+        &mut self,
+        record: EndpointRecord,
+    ) -> Result<Reservation, ApiError> {
         let number = self.free_port_number()?;
+        let attachment = self.next_attachment();
+        let reservation = Reservation {
+            network: record.network.clone(),
+            sandbox: record.sandbox.clone(),
+            attachment,
+            plan: record.plan.clone(),
+        };
         let found = self.network_mut(&record.network)?;
         let leased = found
             .record
@@ -386,13 +509,15 @@ impl Core {
         }
         let endpoint = Endpoint {
             record,
+            attachment,
             number,
+            starting: false,
             port: None,
         };
         found
             .endpoints
             .insert(endpoint.record.sandbox.folded(), endpoint);
-        Ok(())
+        Ok(reservation)
     }
 
     /// Releases leases whose endpoint is gone for good.

@@ -1,6 +1,7 @@
 //! Legs: opened when the first network goes out that way, closed after the last.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ipam::NetworkIdentity;
@@ -24,6 +25,16 @@ const LAST_LEG: u16 = 253;
 pub(in crate::daemon) struct LegKey {
     pub(in crate::daemon) kind: UplinkSpec,
     addresses: BTreeSet<IpNet>,
+}
+
+/// The same text after every restart.
+impl fmt::Display for LegKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.kind)?;
+        self.addresses
+            .iter()
+            .try_for_each(|address| write!(formatter, "/{address}"))
+    }
 }
 
 impl LegKey {
@@ -66,7 +77,7 @@ pub(crate) fn leg_job(
                 interface: leg_interface(network),
                 kind,
                 queues,
-                mac: far_mac(network, uplink),
+                mac: far_mac(uplink),
                 mtu,
                 addresses: far_addresses(uplink),
                 routes: Vec::new(),
@@ -96,9 +107,8 @@ fn far_addresses(uplink: &Uplink) -> Vec<IpNet> {
 
 /// The MAC address of the far end of a leg, the same after every restart. The address it stands for
 /// tells it from other far ends on one segment.
-fn far_mac(network: &Name, uplink: &Uplink) -> MacAddr {
-    let addresses: Vec<String> = uplink.gateways.iter().map(ToString::to_string).collect();
-    let id = format!("far/{}/{}", network.folded(), addresses.join("/"));
+fn far_mac(uplink: &Uplink) -> MacAddr {
+    let id = format!("far/{}", LegKey::of(uplink));
     NetworkIdentity {
         name: String::new(),
         id,
@@ -126,6 +136,16 @@ impl Core {
             .cloned()
     }
 
+    /// The uplink of a network that goes out by the same leg as `uplink` would.
+    pub(super) fn uplink_like(&self, uplink: &Uplink) -> Option<Uplink> {
+        let key = LegKey::of(uplink);
+        let uplinks = self.networks.values().map(|network| &network.record.uplink);
+        uplinks
+            .into_iter()
+            .find(|other| LegKey::of(other) == key)
+            .cloned()
+    }
+
     /// Whether a network has a way out.
     pub(in crate::daemon) fn has_uplink(&self, network: &Name) -> bool {
         self.network(network)
@@ -141,29 +161,35 @@ impl Core {
 
     /// Settles the numbers of a leg to be opened for `network`.
     pub(in crate::daemon) fn plan_leg(
-        &self,
-        network: &Name,
+        &mut self,
         uplink: &Uplink,
         mtu: u16,
     ) -> Result<OpenLeg, ApiError> {
         self.require_descriptors()?;
-        let taken = self.legs.keys().map(|id| id.0).collect();
-        let id = lowest_free(&taken, LAST_LEG)
+        let legs = self.legs.keys().chain(self.planned_legs.keys());
+        let id = lowest_free(&legs.map(|id| id.0).collect(), LAST_LEG)
             .map(LegId)
             .ok_or_else(|| ApiError::new(ErrorCode::TooMany, "there are too many uplinks"))?;
+        let number = self.free_port_number()?;
+        self.planned_legs.insert(id, number);
         Ok(OpenLeg {
             id,
-            number: self.free_port_number()?,
+            number,
             key: LegKey::of(uplink),
             mac: NetworkIdentity {
                 name: String::new(),
-                id: format!("near/{}", network.folded()),
+                id: format!("near/{}", LegKey::of(uplink)),
                 key: self.installation.key,
             }
             .gateway_mac(),
             uplink: uplink.clone(),
             mtu,
         })
+    }
+
+    /// Gives up a leg that could not be opened.
+    pub(in crate::daemon) fn abandon_leg(&mut self, id: LegId) {
+        self.planned_legs.remove(&id);
     }
 
     /// Takes up a leg whose link is open.
@@ -200,8 +226,10 @@ impl Core {
                 config,
             },
         );
+        self.planned_legs.remove(&id);
         if let Err(error) = self.publish() {
             self.legs.remove(&id);
+            self.publish_former();
             return Err(error);
         }
         Ok(())
@@ -219,9 +247,18 @@ impl Core {
         removed.port
     }
 
+    /// Legs whose interface is gone.
+    pub(in crate::daemon) fn gone_legs(&self) -> Vec<LegId> {
+        let is_gone = |leg: &Leg| leg.port.as_ref().is_some_and(|port| port.is_gone());
+        self.legs
+            .iter()
+            .filter(|(_, leg)| is_gone(leg))
+            .map(|(&id, _)| id)
+            .collect()
+    }
+
     /// The way out of all networks that use a leg does not work any more.
-    pub(in crate::daemon) fn leg_failed(&mut self, number: PortId) -> Option<Arc<Port>> {
-        let (&id, _) = self.legs.iter().find(|(_, leg)| leg.number == number)?;
+    pub(in crate::daemon) fn leg_failed(&mut self, id: LegId) -> Option<Arc<Port>> {
         for network in self
             .networks
             .values_mut()

@@ -22,7 +22,7 @@ use heddle_mem::Instant;
 use heddle_switch::{LegId, Port, PortId, Switch};
 use ipnet::IpNet;
 
-pub(super) use endpoints::{Ended, Reservation};
+pub(super) use endpoints::{Attachment, Ended, Reservation};
 pub(crate) use legs::leg_job;
 pub(super) use legs::{LegKey, OpenLeg};
 
@@ -58,6 +58,10 @@ pub(super) struct Core {
     /// By folded name.
     networks: BTreeMap<String, Network>,
     legs: BTreeMap<LegId, Leg>,
+    /// Numbers of a leg that is being opened.
+    planned_legs: BTreeMap<LegId, PortId>,
+    /// Attachments so far.
+    attachments: u64,
 }
 
 /// A network.
@@ -75,7 +79,10 @@ struct Network {
 #[derive(Debug)]
 struct Endpoint {
     record: EndpointRecord,
+    attachment: Attachment,
     number: PortId,
+    /// Somebody is opening its link.
+    starting: bool,
     /// The port, once frames flow.
     port: Option<Arc<Port>>,
 }
@@ -99,6 +106,8 @@ impl Core {
             pools,
             networks: BTreeMap::new(),
             legs: BTreeMap::new(),
+            planned_legs: BTreeMap::new(),
+            attachments: 0,
         }
     }
 
@@ -143,6 +152,7 @@ impl Core {
         let taken: BTreeSet<u16> = endpoints
             .map(|endpoint| endpoint.number.0)
             .chain(self.legs.values().map(|leg| leg.number.0))
+            .chain(self.planned_legs.values().map(|number| number.0))
             .collect();
         lowest_free(&taken, u16::MAX)
             .map(PortId)
@@ -170,9 +180,22 @@ impl Core {
     /// Makes the state the one that frames are processed under.
     fn publish(&self) -> Result<(), ApiError> {
         let config = self.build()?;
-        self.switch
-            .publish(config, now())
-            .map_err(|error| internal(&format!("publishing the configuration: {error}")))
+        match self.switch.publish(config, now()) {
+            // In force all the same, and every new frame sees it.
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                tracing::error!(%error, "a change of the configuration took too long");
+                Ok(())
+            }
+            published => published
+                .map_err(|error| internal(&format!("publishing the configuration: {error}"))),
+        }
+    }
+
+    /// Publishes the state as it was before a change that failed.
+    fn publish_former(&self) {
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "a failed change could not be taken back");
+        }
     }
 
     /// The document of a network.

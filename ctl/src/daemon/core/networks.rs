@@ -10,7 +10,9 @@ use heddle_ipam::{
 use ipnet::IpNet;
 
 use super::{Core, DEFAULT_MTU, Network, internal, lowest_free};
-use crate::api::{ApiError, CreateNetwork, Driver, ErrorCode, Name, RouteSpec, Uplink, UplinkSpec};
+use crate::api::{
+    ApiError, CreateNetwork, Driver, ErrorCode, Filtering, Name, RouteSpec, Uplink, UplinkSpec,
+};
 use crate::daemon::records::{NetworkRecord, network_key, put};
 use crate::store::Change;
 
@@ -85,10 +87,11 @@ impl Core {
         if uplink.addresses.is_empty() {
             // A leg that exists already has its addresses.
             if let Some(shared) = self.uplink_of_kind(&uplink.kind) {
-                return Ok(Uplink {
-                    filtering: uplink.filtering,
-                    ..shared
-                });
+                if uplink.filtering == Filtering::default() || uplink.filtering == shared.filtering
+                {
+                    return Ok(shared);
+                }
+                return Err(differs(&shared));
             }
             let message = format!("the uplink {} needs an address of its own", uplink.kind);
             return Err(ApiError::new(ErrorCode::InvalidAddress, message)
@@ -102,7 +105,9 @@ impl Core {
                 return Err(ApiError::new(ErrorCode::InvalidAddress, message));
             }
         }
-        Ok(uplink)
+        // Networks that go out by one leg have its next hops and its filtering.
+        let shared = self.uplink_like(&uplink).filter(|shared| *shared != uplink);
+        shared.map_or(Ok(uplink), |shared| Err(differs(&shared)))
     }
 
     fn plan_subnets(
@@ -217,6 +222,7 @@ impl Core {
         self.networks.insert(name.folded(), network);
         if let Err(error) = self.publish() {
             self.networks.remove(&name.folded());
+            self.publish_former();
             return Err(error);
         }
         Ok(vec![change])
@@ -275,6 +281,16 @@ fn families(request: &CreateNetwork, mtu: u16) -> Result<Families, ApiError> {
         v4: !request.no_ipv4,
         v6: !request.no_ipv6 && mtu >= SMALLEST_MTU_V6,
     })
+}
+
+fn differs(shared: &Uplink) -> ApiError {
+    let message = format!(
+        "another network goes out by {} with the same addresses, and with other gateways or another \
+         filtering",
+        shared.kind
+    );
+    ApiError::new(ErrorCode::InvalidRequest, message)
+        .hint("say the same for both, or give this network's uplink an address of its own")
 }
 
 fn is_link_local(address: &IpAddr) -> bool {

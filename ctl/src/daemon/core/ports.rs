@@ -40,26 +40,26 @@ impl Core {
         let found = self.network(network)?;
         let outside = outside_addresses(found, spec)?;
         let others = self.published_at(found, &outside);
-        let taken_by = |first: u16| -> Option<String> {
+        let taken_by = |first: u16| -> Option<(String, PortSpec)> {
             let wanted = PortSpec {
                 host_port: Some(first),
                 ..spec.clone()
             };
             let own = planned
                 .iter()
-                .any(|other| overlap(other, &wanted) && shares_address(found, other, &outside));
-            if own {
-                return Some(sandbox.to_string());
+                .find(|other| overlap(other, &wanted) && shares_address(found, other, &outside));
+            if let Some(own) = own {
+                return Some((sandbox.to_string(), own.clone()));
             }
             others
                 .iter()
                 .find(|(_, other)| overlap(other, &wanted))
-                .map(|(holder, _)| holder.clone())
+                .cloned()
         };
         let host_port = match spec.host_port {
             Some(first) => {
-                if let Some(holder) = taken_by(first) {
-                    return Err(port_taken(spec, first, &holder));
+                if let Some((holder, held)) = taken_by(first) {
+                    return Err(port_taken(first, &holder, &held));
                 }
                 first
             }
@@ -105,7 +105,7 @@ impl Core {
         sandbox: &Name,
         spec: &PortSpec,
     ) -> Result<(PublishedPort, Vec<Change>), ApiError> {
-        self.endpoint_record(network, sandbox)?;
+        self.require_up(network, sandbox)?;
         let spec = self.plan_port(network, sandbox, spec, &[])?;
         self.change_ports(network, sandbox, |ports| ports.push(spec.clone()))?;
         self.evict_dynamic(network, &spec)?;
@@ -164,6 +164,7 @@ impl Core {
             && let Some(endpoint) = found.endpoints.get_mut(&folded)
         {
             endpoint.record.ports = before;
+            self.publish_former();
         }
         result
     }
@@ -317,13 +318,15 @@ fn overlap(one: &PortSpec, other: &PortSpec) -> bool {
         && u32::from(second) < end(first, one)
 }
 
-fn port_taken(spec: &PortSpec, first: u16, holder: &str) -> ApiError {
+/// `held` is what the holder has published; `first` is the first port that somebody else wants.
+fn port_taken(first: u16, holder: &str, held: &PortSpec) -> ApiError {
+    let taken = held.host_port.map_or(first, |port| port.max(first));
     let message = format!(
-        "port {first}/{} is published by {holder} already",
-        spec.protocol
+        "port {taken}/{} is published by {holder} already",
+        held.protocol
     );
     ApiError::new(ErrorCode::PortTaken, message).hint(format!(
-        "choose another outside port, or: heddle port unpublish {holder} {spec}"
+        "choose another outside port, or: heddle port unpublish {holder} {held}"
     ))
 }
 

@@ -334,6 +334,7 @@ fn show_endpoint(network: &Network, endpoint: &Endpoint) -> api::Endpoint {
     api::Endpoint {
         network: record.network.clone(),
         sandbox: record.sandbox.clone(),
+        attachment: endpoint.attachment.0,
         state: if endpoint.port.is_some() {
             EndpointState::Up
         } else {
