@@ -140,6 +140,9 @@ pub enum ConfigError {
     /// A leg's number for which there is no zone, see [`LegId::LAST`].
     #[error("{0} {1} has too high a number")]
     Number(&'static str, u16),
+    /// A port that is listed where it does not belong, or not listed where it does.
+    #[error("port {0} and its network or leg do not agree that it belongs there")]
+    Membership(u16),
     /// Two endpoints, or an endpoint and a gateway, with one address.
     #[error("address {0} is given twice")]
     AddressTwice(Address),
@@ -243,19 +246,25 @@ impl Config {
                 _ => {}
             }
         }
+        let mut listed = HashSet::new();
         for network in self.networks() {
-            if let Some(missing) = network
-                .ports
-                .iter()
-                .find(|&&port| self.port(port).is_none())
-            {
-                return Err(ConfigError::Missing("port", missing.0));
+            for &id in &network.ports {
+                let port = self.port(id).ok_or(ConfigError::Missing("port", id.0))?;
+                if port.network() != Some(network.id) || !listed.insert(id) {
+                    return Err(ConfigError::Membership(id.0));
+                }
             }
         }
         for leg in self.legs() {
-            if self.port(leg.port).is_none() {
-                return Err(ConfigError::Missing("port", leg.port.0));
+            let port = self.port(leg.port);
+            let port = port.ok_or(ConfigError::Missing("port", leg.port.0))?;
+            if !matches!(port.role, Role::Leg(id) if id == leg.id) {
+                return Err(ConfigError::Membership(leg.port.0));
             }
+            listed.insert(leg.port);
+        }
+        if let Some(port) = self.ports().find(|port| !listed.contains(&port.id)) {
+            return Err(ConfigError::Membership(port.id.0));
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub enum DropReason {
 #[repr(u8)]
 pub enum Cause {
     // Port security.
-    /// See [`TABLE`], like all others.
+    /// No station has this address. Each reason has its sentence in the table below.
     SourceMacInvalid,
     /// Not the MAC address the endpoint was given.
     SourceMacSpoofed,

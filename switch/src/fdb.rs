@@ -10,7 +10,7 @@
 //! **Lookup** takes no lock. An entry is two words, the key and a value (port, kind, time); a reader
 //! takes the value first and the key after it. A writer that reuses an entry clears the key first, so
 //! the value is that of the key or of a station that had the entry in between, if the key has come back
-//! to it meanwhile. To tell these two apart the value repeats [`TAG`] bits of the key's hash.
+//! to it meanwhile. To tell these two apart the value repeats some bits of the key's hash.
 //!
 //! **Learning** touches shared memory only when something is new: a station not seen before or behind
 //! another port takes the writer's lock; a known one has its time refreshed at most once a second.
@@ -454,6 +454,9 @@ impl Fdb {
         }
         if let Some(count) = writer.networks.get_mut(&network_of(key)) {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                writer.networks.remove(&network_of(key));
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! use. A change is a new port. Its counters are the only part that moves, one set for each worker.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_utils::CachePadded;
 use heddle_wire::{Address, MacAddr};
@@ -140,6 +141,7 @@ pub struct Port {
     pub endpoint: Endpoint,
     /// Counters by worker.
     counters: Box<[CachePadded<PortCounters>]>,
+    gone: AtomicBool,
 }
 
 /// What one worker counted at one port.
@@ -210,7 +212,18 @@ impl Port {
             mtu,
             endpoint,
             counters,
+            gone: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a worker has found the endpoint's other end gone. Once said, it stays true.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Release);
     }
 
     /// The counters that `worker` writes.

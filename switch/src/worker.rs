@@ -24,6 +24,11 @@ const EVENTS: usize = 256;
 /// Timers of each kind that are served in one turn: the rest waits until frames were looked at.
 const TIMERS: usize = 256;
 
+/// Between an interface's being set down and its removal the kernel may let this much time pass, on a
+/// busy machine; a port is asked so often meanwhile.
+const LOOK_TIME: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What belongs to one worker alone.
 #[derive(Debug)]
 pub(crate) struct Local {
@@ -55,6 +60,8 @@ pub struct Worker {
 struct Engine {
     arena: Arena,
     ready: Ready,
+    /// Ports whose interface was set down, and until when they are asked whether it is gone.
+    down: Vec<(PortId, Instant)>,
     local: Local,
 }
 
@@ -128,6 +135,7 @@ impl Worker {
             engine: Engine {
                 arena: Arena::new(),
                 ready: Ready::default(),
+                down: Vec::new(),
                 local,
             },
         }
@@ -143,6 +151,7 @@ impl Worker {
             self.wait(clock())?;
             let now = clock();
             self.with_config(|engine, shared, config| {
+                engine.look_again(now);
                 engine.serve_ready(shared, config, now);
                 engine.serve_timers(shared, config, now);
             });
@@ -187,6 +196,8 @@ impl Worker {
         } else {
             Some(Duration::ZERO)
         };
+        let look = (!self.engine.down.is_empty()).then_some(LOOK_AGAIN);
+        let timeout = timeout.into_iter().chain(look).min();
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -241,8 +252,20 @@ impl Engine {
             match drained {
                 Drained::Yes => {}
                 Drained::No => self.ready.push(id),
-                Drained::Gone => (shared.on_event)(Event::EndpointGone(id)),
+                Drained::Down => self.down.push((id, now + LOOK_TIME)),
+                Drained::Gone => {
+                    port.mark_gone();
+                    (shared.on_event)(Event::EndpointGone(id));
+                }
             }
+        }
+    }
+
+    /// Asks ports whose interface was set down whether it is gone.
+    fn look_again(&mut self, now: Instant) {
+        self.down.retain(|&(_, until)| now < until);
+        for &(id, _) in &self.down {
+            self.ready.push(id);
         }
     }
 

@@ -60,6 +60,8 @@ pub struct MemoryEndpoint {
     outgoing: Arc<Queue>,
     /// Whether the other end takes super-frames and partial checksums.
     takes_offloads: bool,
+    /// The one worker that reads it, as with a packet socket; all of them if there is none.
+    reader: Option<usize>,
 }
 
 /// The other end.
@@ -83,6 +85,7 @@ pub fn memory_pair(capacity: usize, takes_offloads: bool) -> (MemoryEndpoint, Me
             incoming,
             outgoing,
             takes_offloads,
+            reader: None,
         },
         peer,
     )
@@ -119,11 +122,20 @@ impl MemoryPeer {
 }
 
 impl MemoryEndpoint {
+    /// Has one worker read it, or all: then frames that two workers take at once may pass each other.
+    pub fn read_by(&mut self, reader: Option<usize>) {
+        self.reader = reader;
+    }
+
     pub(super) fn receive(
         &self,
+        worker: usize,
         arena: &mut Arena,
         process: &mut dyn FnMut(&mut Burst<'_>),
     ) -> Drained {
+        if self.reader.is_some_and(|reader| reader != worker) {
+            return Drained::Yes;
+        }
         let mut incoming = self.incoming.lock();
         let (mut burst, ended) = arena.fill(|space| {
             let frame = incoming.pop_front()?;

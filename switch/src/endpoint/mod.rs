@@ -45,6 +45,9 @@ pub enum Drained {
     Yes,
     /// The burst was full; ask again without waiting.
     No,
+    /// The interface was set down. It may be about to be removed, of which readiness will not tell:
+    /// ask again in a while.
+    Down,
     /// The endpoint is gone and will never be readable again.
     Gone,
 }
@@ -106,7 +109,7 @@ impl Endpoint {
         match self {
             Endpoint::Tap(tap) => tap.receive(worker, arena, process),
             Endpoint::Packet(packet) => packet.receive(worker, process),
-            Endpoint::Memory(memory) => memory.receive(arena, process),
+            Endpoint::Memory(memory) => memory.receive(worker, arena, process),
         }
     }
 

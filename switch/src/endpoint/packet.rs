@@ -73,7 +73,8 @@ impl PacketEndpoint {
         // Ready without a frame: the interface was set down, or is gone.
         match socket.take_fault() {
             Ok(Some(PacketFault::Gone)) | Err(_) => Drained::Gone,
-            Ok(_) => Drained::Yes,
+            Ok(Some(PacketFault::Down)) => Drained::Down,
+            Ok(None) => Drained::Yes,
         }
     }
 

@@ -167,7 +167,7 @@ impl PortLeg {
         };
         // Whom it comes from as the other end sees it: what filtering looks at.
         let outside = Tuple { source, ..*tuple };
-        let (destination, inside) = match self.inward(walk, &outside) {
+        let (destination, inside) = match self.hairpinned(walk, ingress, &outside) {
             Err(Refusal::Unsolicited) => return walk.deliver_to_gateway(ingress, frame, ip),
             inward => inward?,
         };
@@ -185,9 +185,35 @@ impl PortLeg {
         walk.open(ingress, frame, ip, &opening, egress)
     }
 
+    /// Whom a packet from inside to one of the leg's addresses is for. Filtering is against strangers:
+    /// who may speak to an endpoint directly may do so this way as well. Else two endpoints of which
+    /// neither lets the other in before it has spoken itself could never begin.
+    fn hairpinned(
+        &self,
+        walk: &Walk<'_>,
+        ingress: &Port,
+        tuple: &Tuple,
+    ) -> Result<(Destination, Address), Refusal> {
+        let refused = match self.inward(walk, tuple, self.filtering) {
+            Err(Refusal::Filtered) => Refusal::Filtered,
+            decided => return decided,
+        };
+        let found = self.inward(walk, tuple, Filtering::Endpoint)?;
+        if walk.reaches(ingress, found.1) {
+            Ok(found)
+        } else {
+            Err(refused)
+        }
+    }
+
     /// Whom a packet to one of the leg's addresses is for: a published port, else a dynamic mapping
     /// that lets the sender in.
-    fn inward(&self, walk: &Walk<'_>, tuple: &Tuple) -> Result<(Destination, Address), Refusal> {
+    fn inward(
+        &self,
+        walk: &Walk<'_>,
+        tuple: &Tuple,
+        filtering: Filtering,
+    ) -> Result<(Destination, Address), Refusal> {
         let Tuple {
             protocol,
             destination,
@@ -200,7 +226,7 @@ impl PortLeg {
         if let Some((address, port)) = published {
             return Ok((Destination::Published(address, port), address));
         }
-        let inbound = walk.nat().inbound(tuple, self.zone(), self.filtering)?;
+        let inbound = walk.nat().inbound(tuple, self.zone(), filtering)?;
         Ok((Destination::Mapped(self.zone()), inbound.address))
     }
 
@@ -212,6 +238,14 @@ impl PortLeg {
         frame: &mut Frame<'_>,
         ip: &Ip,
     ) -> Result<(), Refused> {
+        if ip.source.is_link_local() {
+            return if is_echo_request(ip) {
+                walk.deliver_to_gateway(ingress, frame, ip)
+            } else {
+                // It stays on its link, and so do answers to it (RFC 4291 §2.5.6, RFC 3927 §7).
+                Err(Cause::MartianSource.into())
+            };
+        }
         let Some(tuple) = Tuple::of(ip, self.zone()) else {
             return walk.untracked(ingress, frame, ip, self.zone());
         };
@@ -219,13 +253,16 @@ impl PortLeg {
         if let Some(hit) = walk.nat().lookup_hashed(&tuple, hash) {
             return walk.established(ingress, frame, ip, hit);
         }
-        let (destination, inside) = match self.inward(walk, &tuple) {
+        let (destination, inside) = match self.inward(walk, &tuple, self.filtering) {
             Err(Refusal::Unsolicited) if is_echo_request(ip) => {
                 return walk.deliver_to_gateway(ingress, frame, ip);
             }
             inward => inward?,
         };
         let egress = walk.host(inside).ok_or_else(host_unknown)?;
+        if walk.routes_inside(egress, ip.source) {
+            return Err(Cause::InsideFromOutside.into());
+        }
         let opening = Opening {
             tuple,
             sides: [side(ingress.id), side(egress)],

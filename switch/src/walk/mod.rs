@@ -187,6 +187,23 @@ impl<'w> Walk<'w> {
         self.config.host(address)
     }
 
+    /// Whether an endpoint may speak to an address of another one directly.
+    pub(crate) fn reaches(&self, from: &Port, to: Address) -> bool {
+        let network = from.network().and_then(|id| self.config.network(id));
+        let other = self.host(to).and_then(|id| self.config.port(id)?.network());
+        network
+            .zip(other)
+            .is_some_and(|(network, other)| network.reaches(other))
+    }
+
+    /// Whether what an endpoint sends to an address would be routed to another one, and so never go
+    /// out.
+    pub(crate) fn routes_inside(&self, endpoint: PortId, address: Address) -> bool {
+        let network = self.config.port(endpoint).and_then(|port| port.network());
+        let network = network.and_then(|id| self.config.network(id));
+        network.is_some_and(|network| network.route_to(address).is_some())
+    }
+
     /// What tracking looks at.
     pub(crate) fn packet(&self, frame: &Frame<'_>, ip: &Ip) -> Packet {
         translate::packet_of(frame, ip)

@@ -41,7 +41,7 @@ impl Walk<'_> {
                 if self.config.subnet_of(ip.source).is_some() {
                     return Err(Cause::InsideFromOutside.into());
                 }
-                if leg.owns(ip.source) {
+                if leg.owns(ip.source) || leg.is_broadcast(ip.source) {
                     return Err(Cause::MartianSource.into());
                 }
                 if !leg.owns(ip.destination) {

@@ -62,10 +62,12 @@ impl Walk<'_> {
     /// others, but none that is somebody else's (RFC 2827, RFC 1812 §5.3.8). With port security this
     /// has been checked, more strictly.
     fn check_source(&self, ingress: &Port, network: &Network, ip: &Ip) -> Result<(), Refused> {
-        let elsewhere = self
-            .config
-            .subnet_of(ip.source)
-            .is_some_and(|(_, id)| id != network.id);
+        let subnet = self.config.subnet_of(ip.source);
+        // A single host is what a source must name (RFC 1812 §5.3.7).
+        if subnet.is_some_and(|(subnet, _)| is_broadcast_of(subnet, ip.source)) {
+            return Err(Cause::MartianSource.into());
+        }
+        let elsewhere = subnet.is_some_and(|(_, id)| id != network.id);
         let taken = self.host(ip.source).is_some_and(|host| host != ingress.id);
         if elsewhere || taken || self.is_own_address(network, ip.source) {
             Err(Cause::AddressSpoofed.into())

@@ -51,7 +51,7 @@ pub(super) fn check(
 ) -> Result<(), DropReason> {
     match &frame.summary.network {
         Content::Ip(ip) => check_ip(network, identity, frame, ip),
-        Content::Arp(arp) => check_arp(identity, arp).map_err(Into::into),
+        Content::Arp(arp) => check_arp(network, identity, arp).map_err(Into::into),
         Content::Malformed(malformed) => Err((*malformed).into()),
         Content::Other if is_snap(&frame.summary, frame.ethernet()) => {
             Err(Cause::SnapEncapsulated.into())
@@ -74,7 +74,7 @@ fn is_snap(summary: &Summary, frame: &[u8]) -> bool {
         && (is_ip || carried.is_tag())
 }
 
-fn check_arp(identity: &Identity, arp: &Arp) -> Result<(), Cause> {
+fn check_arp(network: &Network, identity: &Identity, arp: &Arp) -> Result<(), Cause> {
     let sender = Address::from(arp.sender);
     // A probe has no sender yet (RFC 5227 §1.1); what it asks for, it claims.
     let claimed = if sender.is_unspecified() {
@@ -82,7 +82,9 @@ fn check_arp(identity: &Identity, arp: &Arp) -> Result<(), Cause> {
     } else {
         sender
     };
-    if identity.macs.contains(&arp.sender_mac) && identity.owns(claimed) {
+    // Linux asks in the name of the packet's source, even of one that it has on another interface.
+    let is_own = identity.owns(claimed) || is_behind(network, identity, claimed);
+    if identity.macs.contains(&arp.sender_mac) && is_own {
         Ok(())
     } else {
         Err(Cause::ArpSpoofed)

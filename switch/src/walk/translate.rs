@@ -77,6 +77,7 @@ impl Walk<'_> {
                 let to = self.nat().open(opening, self.now)?;
                 limit_segments(ingress, egress, frame, ip);
                 self.emit_rewritten(ingress, egress, frame, ip, (destination, source), &to)
+                    .inspect_err(|_| self.nat().retract(&opening.tuple, self.now))
             }
             NextHop::Unknown(link, address) => self.hold(ingress, frame, link, address),
         }
