@@ -1,5 +1,7 @@
 //! The gateway's own voice: ARP, neighbour discovery, echo, and refusals.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a case fails")]
+
 use heddle_switch::{Cause, GATEWAY_LINK_LOCAL, link_local};
 use heddle_tests::lab::{Lab, SIDES, Side, Told, campus};
 use heddle_wire::builder::{Link, TcpHeader, offload};

@@ -1,5 +1,7 @@
 //! Port security: an endpoint speaks only for itself, and every host may still do what hosts do.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a case fails")]
+
 use heddle_switch::{Cause, link_local};
 use heddle_tests::lab::{Lab, SIDES, campus};
 use heddle_wire::builder::{Link, Packet};

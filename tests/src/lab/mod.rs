@@ -8,12 +8,15 @@
 //! 3. [`Step`] — what one of these did, held against what the test says it must have done. **Everything
 //!    that is not named must not have moved**: counters, drops, stations, neighbours, sessions,
 //!    mappings, waiting frames, events, and frames at every host.
-//! 4. [`SmolHost`] — a host with a whole TCP/IP stack of other people's making, on a link that may lose,
+//! 4. [`Side::outward`], [`Side::inward`] and [`Connection`]: packets through the translation, as they are
+//!    sent and as they arrive.
+//! 5. [`SmolHost`] — a host with a whole TCP/IP stack of other people's making, on a link that may lose,
 //!    repeat and reorder frames ([`Impairment`]).
 
 mod campus;
 mod describe;
 mod impairment;
+mod outside;
 mod plan;
 mod smol;
 mod state;
@@ -34,6 +37,7 @@ pub use campus::{
 };
 pub use describe::describe;
 pub use impairment::Impairment;
+pub use outside::{Connection, FIN_ACK, SYN_ACK};
 pub use plan::{HostPlan, LegPlan, NetworkPlan, Plan};
 pub use smol::SmolHost;
 pub use state::{PortState, SessionState, State, StationState, Traffic};
@@ -165,7 +169,12 @@ impl Lab {
         Step::new(self)
     }
 
-    pub(crate) fn pass(&mut self, span: Duration) {
+    /// Lets time pass, and compares nothing.
+    ///
+    /// # Panics
+    ///
+    /// If a timer never has enough.
+    pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         let mut idle = 0;
         while let Some(deadline) = self.next_deadline().filter(|&deadline| deadline <= end) {

@@ -1,5 +1,7 @@
 //! What stands in a lab.
 
+mod fluent;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,8 +10,8 @@ use heddle_nat::{Filtering, Publication, Published, Zone};
 use heddle_switch::endpoint::{Endpoint, MemoryPeer, memory_pair};
 use heddle_switch::leg::{Leg, NoLeg, PortLeg};
 use heddle_switch::{
-    Config, ConfigParts, Driver, GATEWAY_LINK_LOCAL, Identity, LegId, Network, NetworkId, Port,
-    PortId, Role, StaticRoute, fdb,
+    Config, ConfigParts, Driver, Identity, LegId, Network, NetworkId, Port, PortId, Role,
+    StaticRoute, fdb,
 };
 use heddle_wire::{Address, MacAddr, Protocol};
 use ipnet::IpNet;
@@ -62,6 +64,8 @@ pub struct HostPlan {
     mtu: u16,
     offloads: bool,
     queue: usize,
+    /// The one worker that reads its link.
+    reader: Option<usize>,
     plugged: Option<Plugged>,
 }
 
@@ -77,6 +81,8 @@ pub struct LegPlan {
     mtu: u16,
     offloads: bool,
     queue: usize,
+    /// The one worker that reads its link.
+    reader: Option<usize>,
     plugged: Option<Plugged>,
 }
 
@@ -167,6 +173,7 @@ impl Plan {
             mtu: 1500,
             offloads: true,
             queue: QUEUE,
+            reader: None,
             plugged: None,
         };
         self.hosts.insert(name, host);
@@ -189,6 +196,7 @@ impl Plan {
             mtu: 1500,
             offloads: true,
             queue: QUEUE,
+            reader: None,
             plugged: None,
         };
         self.legs.insert(name, leg);
@@ -413,7 +421,8 @@ impl Plan {
         for (&name, host) in &mut self.hosts {
             let network = self.networks[host.network].id;
             host.plugged.get_or_insert_with(|| {
-                let (end, peer) = memory_pair(host.queue, host.offloads);
+                let (mut end, peer) = memory_pair(host.queue, host.offloads);
+                end.read_by(host.reader);
                 let identity =
                     Identity::new(host.macs.clone(), host.addresses.clone(), host.secure);
                 let role = Role::Member { network, identity };
@@ -428,7 +437,8 @@ impl Plan {
         for (&name, leg) in &mut self.legs {
             let (id, port, mtu) = (leg.id, leg.port, leg.mtu);
             leg.plugged.get_or_insert_with(|| {
-                let (end, peer) = memory_pair(leg.queue, leg.offloads);
+                let (mut end, peer) = memory_pair(leg.queue, leg.offloads);
+                end.read_by(leg.reader);
                 let end = Endpoint::Memory(end);
                 let port = Port::new(port, name.to_owned(), Role::Leg(id), mtu, end, workers);
                 Plugged {
@@ -462,159 +472,6 @@ impl Plan {
                 .collect(),
             uplink,
             ports: members.map(|host| host.id).collect(),
-        }
-    }
-}
-
-impl NetworkPlan {
-    /// With a subnet, whose first address the gateway has; for IPv6 the link-local one as well.
-    pub fn subnet(&mut self, subnet: &str) -> &mut NetworkPlan {
-        let subnet = net(subnet);
-        let first = subnet.hosts().find(|&host| host != subnet.network());
-        let gateway = first.unwrap_or(subnet.network());
-        self.gateways.push(gateway.into());
-        if matches!(gateway, IpAddr::V6(_)) && !self.gateways.contains(&GATEWAY_LINK_LOCAL) {
-            self.gateways.push(GATEWAY_LINK_LOCAL);
-        }
-        self.subnets.push(subnet);
-        self
-    }
-
-    /// With packets to another network allowed.
-    pub fn reaches(&mut self, other: Name) -> &mut NetworkPlan {
-        self.reaches.push(other);
-        self
-    }
-
-    /// With a route to addresses behind an endpoint.
-    pub fn route(&mut self, destination: &str, via: &str) -> &mut NetworkPlan {
-        self.routes.push(StaticRoute {
-            destination: net(destination),
-            via: address(via),
-        });
-        self
-    }
-
-    /// With a way out.
-    pub fn uplink(&mut self, leg: Name) -> &mut NetworkPlan {
-        self.uplink = Some(leg);
-        self
-    }
-
-    /// Routed instead of bridged.
-    pub fn l3(&mut self) -> &mut NetworkPlan {
-        self.driver = Driver::L3;
-        self
-    }
-
-    /// With another number than the next one.
-    pub fn number(&mut self, id: u16) -> &mut NetworkPlan {
-        self.id = NetworkId(id);
-        self
-    }
-
-    /// With another gateway MAC address.
-    pub fn gateway_mac(&mut self, mac: MacAddr) -> &mut NetworkPlan {
-        self.gateway_mac = mac;
-        self
-    }
-}
-
-impl HostPlan {
-    /// With one more address.
-    pub fn address(&mut self, text: &str) -> &mut HostPlan {
-        self.addresses.push(address(text));
-        self
-    }
-
-    /// With this MAC address.
-    pub fn mac(&mut self, mac: MacAddr) -> &mut HostPlan {
-        self.macs = vec![mac];
-        self
-    }
-
-    /// With one more MAC address.
-    pub fn other_mac(&mut self, mac: MacAddr) -> &mut HostPlan {
-        self.macs.push(mac);
-        self
-    }
-
-    /// Without port security.
-    pub fn insecure(&mut self) -> &mut HostPlan {
-        self.secure = false;
-        self
-    }
-
-    /// With this MTU.
-    pub fn mtu(&mut self, mtu: u16) -> &mut HostPlan {
-        self.mtu = mtu;
-        self
-    }
-
-    /// On a link that carries no virtio-net header.
-    pub fn plain(&mut self) -> &mut HostPlan {
-        self.offloads = false;
-        self
-    }
-
-    /// On a link that holds so many frames in each direction.
-    pub fn queue(&mut self, frames: usize) -> &mut HostPlan {
-        self.queue = frames;
-        self
-    }
-
-    /// With this port number, perhaps that of a former host.
-    pub fn number(&mut self, id: u16) -> &mut HostPlan {
-        self.id = PortId(id);
-        self
-    }
-}
-
-impl LegPlan {
-    /// With one more address and the prefix of its link.
-    pub fn address(&mut self, prefix: &str) -> &mut LegPlan {
-        self.addresses.push(net(prefix));
-        self
-    }
-
-    /// With a next hop for everything beyond the link.
-    pub fn gateway(&mut self, text: &str) -> &mut LegPlan {
-        self.gateways.push(address(text));
-        self
-    }
-
-    /// With this filtering.
-    pub fn filtering(&mut self, filtering: Filtering) -> &mut LegPlan {
-        self.filtering = filtering;
-        self
-    }
-
-    /// With this MTU.
-    pub fn mtu(&mut self, mtu: u16) -> &mut LegPlan {
-        self.mtu = mtu;
-        self
-    }
-
-    /// On a link that carries no virtio-net header.
-    pub fn plain(&mut self) -> &mut LegPlan {
-        self.offloads = false;
-        self
-    }
-
-    /// On a link that holds so many frames in each direction.
-    pub fn queue(&mut self, frames: usize) -> &mut LegPlan {
-        self.queue = frames;
-        self
-    }
-
-    fn build(&self) -> PortLeg {
-        PortLeg {
-            id: self.id,
-            port: self.port,
-            mac: self.mac,
-            addresses: self.addresses.clone(),
-            gateways: self.gateways.clone(),
-            filtering: self.filtering,
         }
     }
 }

@@ -1,0 +1,35 @@
+//! heddle on real kernels, with other people's programs.
+//!
+//! Every scenario is played on a host of its own, as root and as an ordinary user; see
+//! `heddle_tests::host`. The usual arguments of `cargo test` work.
+
+#![forbid(unsafe_code)]
+
+mod attach;
+mod bridge;
+mod churn;
+mod input;
+mod internet;
+mod life;
+mod limits;
+mod nat;
+mod router;
+mod smol;
+mod traffic;
+mod uplink;
+mod web;
+
+fn main() -> std::process::ExitCode {
+    heddle_tests::host::main(&[
+        attach::SCENARIOS,
+        bridge::SCENARIOS,
+        churn::SCENARIOS,
+        input::SCENARIOS,
+        life::SCENARIOS,
+        limits::SCENARIOS,
+        nat::SCENARIOS,
+        router::SCENARIOS,
+        smol::SCENARIOS,
+        uplink::SCENARIOS,
+    ])
+}
