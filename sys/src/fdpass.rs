@@ -176,6 +176,12 @@ pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     })
 }
 
+/// The supplementary groups of who is at the other end of `socket`, as the kernel saw them when the
+/// connection was made. The effective group need not be one of them.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    sockopt::get_list(socket, libc::SOL_SOCKET, libc::SO_PEERGROUPS)
+}
+
 /// A pair of connected sockets that keep message boundaries: what parent and child talk over.
 pub fn socketpair_seqpacket() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(
@@ -321,5 +327,16 @@ mod tests {
         assert_eq!(peer.pid, std::process::id());
         assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
         assert_eq!(peer.gid, rustix::process::getegid().as_raw());
+    }
+
+    #[test]
+    fn the_groups_of_the_peer_are_those_of_this_process() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let mut found = peer_groups(near.as_fd()).unwrap();
+        let own = rustix::process::getgroups().unwrap();
+        let mut own: Vec<u32> = own.into_iter().map(rustix::process::Gid::as_raw).collect();
+        found.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(found, own);
     }
 }

@@ -6,15 +6,16 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, retry_on_intr};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, WaitStatus,
+    DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, WaitStatus,
 };
 
 pub use rustix::process::Signal;
@@ -92,12 +93,33 @@ pub fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     watch::wait_readable(pidfd, Some(Duration::ZERO))
 }
 
+/// Whether a descriptor is a pidfd at all: of any process, a child or not, there or gone.
+pub fn is_pidfd(descriptor: BorrowedFd<'_>) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let looked = retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(descriptor), look));
+    // Of a process that is nobody's child here it says so; of anything else, that it is no pidfd.
+    matches!(looked, Ok(_) | Err(Errno::CHILD))
+}
+
 /// Waits until child `pid` has ended and takes its exit status.
 pub fn wait(pid: u32) -> io::Result<ExitStatus> {
     let pid = to_pid(pid)?;
     let status = retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))?;
     let (_, status) = status.expect("without NOHANG there is a status");
     Ok(exit_status(status))
+}
+
+/// Takes the exit status of child `pid` if it has ended. Does not wait.
+pub fn try_wait(pid: u32) -> io::Result<Option<ExitStatus>> {
+    let pid = to_pid(pid)?;
+    let ended = retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::NOHANG))?;
+    Ok(ended.map(|(_, status)| exit_status(status)))
+}
+
+/// Kills child `pid`. Only for one that has not been waited for: until then its number is its own,
+/// and naming it by the number costs no descriptor, of which there may be none left.
+pub fn kill_child(pid: u32) -> io::Result<()> {
+    Ok(rustix::process::kill_process(to_pid(pid)?, Signal::KILL)?)
 }
 
 /// Waits until the child behind `pidfd` has ended and takes its exit status.
@@ -176,34 +198,74 @@ pub fn close_from(first: RawFd, keep: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes from this process, a forked child about to enter somebody else's namespaces, whatever could
+/// be taken from it there: every descriptor beyond standard error, except `keep`, and its dumpable
+/// flag.
+///
+/// A process with capabilities in a user namespace may trace everybody in it, and so copy the
+/// descriptors and the memory of whoever enters, unless that one is not dumpable: this then takes
+/// capabilities where the program was *executed* (ptrace(2); CVE-2016-9962).
+///
+/// A descriptor is not closed but becomes the end of an empty pipe. So no value here that owns one
+/// comes to name something else, which is why this function need not be `unsafe`.
+pub fn seclude(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let (nothing, _) = pipe_with(PipeFlags::CLOEXEC)?;
+    let kept = |fd: RawFd| keep.iter().any(|kept| kept.as_raw_fd() == fd);
+    for (fd, _) in descriptors_from(3)? {
+        if fd == nothing.as_raw_fd() || kept(fd) {
+            continue;
+        }
+        // SAFETY: the number stays open and with its owner; what it leads to is the end of a pipe.
+        if unsafe { libc::dup3(nothing.as_raw_fd(), fd, libc::O_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// The open descriptors from `first` on without close-on-exec flag.
 fn inherited_from(first: RawFd) -> io::Result<Vec<RawFd>> {
+    let open = descriptors_from(first)?;
+    let inherited = open.into_iter().filter_map(|(fd, flags)| {
+        let inherited = !flags.contains(FdFlags::CLOEXEC);
+        inherited.then_some(fd)
+    });
+    Ok(inherited.collect())
+}
+
+/// The open descriptors from `first` on, and their flags.
+fn descriptors_from(first: RawFd) -> io::Result<Vec<(RawFd, FdFlags)>> {
     let directory = rustix::fs::open(
         "/proc/self/fd",
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    let mut inherited = Vec::new();
-    for entry in rustix::fs::Dir::read_from(&directory)? {
-        let name = entry?;
-        let Some(fd) = name
-            .file_name()
-            .to_str()
-            .ok()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        if fd < first {
-            continue;
-        }
-        // SAFETY: only asked for its flags; if it is not open any more the answer is EBADF.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        if rustix::io::fcntl_getfd(borrowed).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC)) {
-            inherited.push(fd);
-        }
+    let mut listed: Vec<RawFd> = Vec::new();
+    for entry in rustix::fs::Dir::new(directory)? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().ok();
+        listed.extend(number.and_then(|number| number.parse::<RawFd>().ok()));
     }
-    Ok(inherited)
+    let open = listed.into_iter().filter(|&fd| fd >= first);
+    Ok(open
+        .filter_map(|fd| {
+            // SAFETY: only asked for its flags; if it is not open any more, as that of the list
+            // itself, the answer is EBADF.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            Some((fd, rustix::io::fcntl_getfd(borrowed).ok()?))
+        })
+        .collect())
+}
+
+/// Gives a signal its default action back, which a forked child has not if its parent handles it.
+pub fn restore_default_action(signal: Signal) -> io::Result<()> {
+    // SAFETY: the default action involves no code of ours.
+    if unsafe { libc::signal(signal.as_raw(), libc::SIG_DFL) } == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Undoes what a parent may have left: SIGPIPE and SIGCHLD ignored, signals blocked.
@@ -311,6 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pidfd_is_told_from_other_descriptors_whether_or_not_its_process_is_there() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let of_child = pidfd_open(child.id()).unwrap();
+        let of_other = pidfd_open(std::process::id()).unwrap();
+        assert!(is_pidfd(of_child.as_fd()));
+        assert!(is_pidfd(of_other.as_fd()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(is_pidfd(of_child.as_fd()));
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        assert!(!is_pidfd(reader.as_fd()));
+        let directory = std::fs::File::open("/proc/self").unwrap();
+        assert!(!is_pidfd(directory.as_fd()));
+    }
+
+    #[test]
     fn a_signal_reaches_the_child_and_shows_in_its_status() {
         let mut child = std::process::Command::new("cat")
             .stdin(std::process::Stdio::piped())
@@ -357,5 +438,59 @@ mod tests {
                 "{pid}"
             );
         }
+    }
+
+    #[test]
+    fn a_child_is_killed_and_waited_for_by_its_number() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        assert!(try_wait(pid).unwrap().is_none());
+        kill_child(pid).unwrap();
+        let pidfd = pidfd_open(pid).unwrap();
+        assert!(watch::wait_readable(pidfd.as_fd(), None).unwrap());
+        let status = try_wait(pid).unwrap().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
+        // The status was taken.
+        assert!(try_wait(pid).is_err());
+        assert!(child.wait().is_err());
+    }
+
+    #[test]
+    fn a_secluded_process_has_what_it_keeps_and_nothing_else_to_take() {
+        const SECLUDED: &str = "HEDDLE_TEST_SECLUDED";
+        const NAME: &str =
+            "process::tests::a_secluded_process_has_what_it_keeps_and_nothing_else_to_take";
+        if std::env::var_os(SECLUDED).is_none() {
+            // It is the whole process that is secluded: one of this test's own.
+            let child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", NAME, "--nocapture"])
+                .env(SECLUDED, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stdout);
+            assert!(child.status.success(), "{said}");
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
+        let (kept, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (taken, other_writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        for writer in [&writer, &other_writer] {
+            assert_eq!(rustix::io::write(writer, b"here").unwrap(), 4);
+        }
+        seclude(&[kept.as_fd()]).unwrap();
+        assert_eq!(rustix::io::read(&kept, &mut [0; 8]).unwrap(), 4);
+        assert_eq!(rustix::io::read(&taken, &mut [0; 8]).unwrap(), 0);
+        assert!(rustix::io::write(&writer, b"more").is_err());
+        assert_eq!(
+            rustix::process::dumpable_behavior().unwrap(),
+            DumpableBehavior::NotDumpable
+        );
+        // What plumbing needs of `/proc` is still to be had.
+        assert!(start_time(std::process::id()).is_ok());
+        assert!(std::fs::File::open("/proc/thread-self/ns/net").is_ok());
+        assert!(descriptors_from(3).unwrap().len() >= 4);
     }
 }

@@ -75,6 +75,38 @@ pub(crate) fn get<T: OptionValue>(
     Ok(unsafe { value.assume_init() })
 }
 
+/// Reads option `name` of `level`, whose value is a list of numbers of any length.
+pub(crate) fn get_list(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<Vec<u32>> {
+    let mut values = vec![0_u32; 64];
+    loop {
+        let space = values.len() * size_of::<u32>();
+        let mut length = socklen_t::try_from(space).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: the kernel writes at most `length` bytes, the size of the vector's elements, and
+        // reports how many; integers have no invalid bit pattern.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                level,
+                name,
+                values.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count =
+            usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)? / size_of::<u32>();
+        if result == 0 {
+            values.truncate(count);
+            return Ok(values);
+        }
+        let error = io::Error::last_os_error();
+        // What would have been enough is in the length then.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= values.len() {
+            return Err(error);
+        }
+        values.resize(count, 0);
+    }
+}
+
 const fn length_of<T>() -> socklen_t {
     let size = size_of::<T>();
     assert!(size <= 4096, "a socket option is small");

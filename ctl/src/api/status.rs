@@ -23,6 +23,9 @@ pub struct Status {
     pub workers: u16,
     /// Where its state is kept.
     pub store: String,
+    /// Why what has changed is not written there, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_fault: Option<String>,
     /// What endpoints are made of by default.
     pub default_endpoint: EndpointKind,
     /// Why TAP interfaces cannot be made, if so.

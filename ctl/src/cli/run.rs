@@ -2,14 +2,19 @@
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use heddle_sys::namespace::{self, Maps, NamespaceKind};
-use heddle_sys::process::{self, Fork};
+use heddle_sys::process::{self, Fork, Signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::attach::{EndpointArguments, attach_sandbox, to_name};
 use super::table::say;
@@ -73,13 +78,16 @@ pub(super) fn run(client: &Client, arguments: Arguments) -> Result<u8, ApiError>
             return Err(error);
         }
     };
-    ours.write_all(&[GO]).map_err(io)?;
     if detach {
+        ours.write_all(&[GO]).map_err(io)?;
         say(&format!("{}\n", attached.sandbox));
         return Ok(0);
     }
-    // The terminal sends its signals to the command as well, and it is the command that decides.
-    ignore_terminal_signals().map_err(io)?;
+    // Before the command starts, so that no signal ends this process alone.
+    let signals = Signals::handle().map_err(io)?;
+    let command = process::pidfd_open(child).map_err(io)?;
+    ours.write_all(&[GO]).map_err(io)?;
+    signals.pass_on_to(command.as_fd()).map_err(io)?;
     let ended = process::wait(child).map_err(io)?;
     Ok(status_of(ended))
 }
@@ -143,13 +151,52 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn ignore_terminal_signals() -> std::io::Result<()> {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+/// The signals that come to this process and are meant for the command.
+struct Signals {
+    /// What becomes readable when one has come.
+    passed_on: [(Signal, UnixStream); 2],
+}
+
+impl Signals {
+    /// Handles them from now on.
+    fn handle() -> std::io::Result<Signals> {
+        // The terminal sends these to the command as well, and it is the command that decides.
+        for signal in [SIGINT, SIGQUIT] {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
+        let passed_on = |number, signal| {
+            let (came, from_handler) = UnixStream::pair()?;
+            came.set_nonblocking(true)?;
+            signal_hook::low_level::pipe::register(number, from_handler)?;
+            std::io::Result::Ok((signal, came))
+        };
+        Ok(Signals {
+            passed_on: [
+                passed_on(SIGTERM, Signal::TERM)?,
+                passed_on(SIGHUP, Signal::HUP)?,
+            ],
+        })
     }
-    Ok(())
+
+    /// Passes them on to the command until it ends.
+    fn pass_on_to(&self, command: BorrowedFd<'_>) -> std::io::Result<()> {
+        while !process::has_ended(command)? {
+            let [(_, first), (_, second)] = &self.passed_on;
+            let mut fds = [command, first.as_fd(), second.as_fd()]
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for (signal, came) in &self.passed_on {
+                if matches!((&mut &*came).read(&mut [0; 16]), Ok(1..)) {
+                    // It may have ended meanwhile.
+                    let _ = process::pidfd_send_signal(command, *signal);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn status_of(ended: ExitStatus) -> u8 {

@@ -18,10 +18,14 @@ pub(super) fn run(client: &Client, format: &Format) -> Result<(), ApiError> {
         Some(fault) => format!(" ({fault})"),
         None => String::new(),
     };
+    let store_fault = match &status.store_fault {
+        Some(fault) => format!(" (not up to date: {fault})"),
+        None => String::new(),
+    };
     say(&format!(
         "heddle {}, process {}, up {} s, {} workers, {} restarts\n\
          keeper: {keeper}\n\
-         store: {}\n\
+         store: {}{store_fault}\n\
          default endpoint: {}{fault}\n\
          networks: {}, endpoints: {}\n\
          sessions: {} of {}, mappings: {}\n\

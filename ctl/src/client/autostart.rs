@@ -1,11 +1,11 @@
 //! Starting a daemon where none answers.
 
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use heddle_sys::watch::wait_readable;
 
 use super::http::Client;
 use crate::api::{ApiError, ErrorCode};
+use crate::daemon::prepare_directory;
 
 /// How long a daemon may take to answer after its start.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -21,23 +22,31 @@ const START_TIME: Duration = Duration::from_secs(10);
 /// Between two looks whether it answers.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Octets of a log that is begun anew.
+const LOG_SPACE: u64 = 1 << 20;
+
 /// How long such a daemon stays after its last endpoint, in seconds.
 const IDLE_SECONDS: &str = "10";
 
-/// Starts a daemon in the background if none answers, and waits until it does.
+/// Starts a daemon in the background if none answers, and waits until it does. If it was about
+/// to leave and is gone when the next request comes, another one is started then.
 ///
 /// # Errors
 ///
 /// It does not start; what it said is in the message.
 pub fn ensure_daemon(client: &Client) -> Result<(), ApiError> {
+    client.expect_daemon();
     if client.is_answered() {
         return Ok(());
     }
     let failed = |problem: String| {
         ApiError::new(ErrorCode::NoDaemon, format!("starting a daemon: {problem}"))
     };
+    prepare_directory(client.sockets()).map_err(failed)?;
     let log = log_path(client);
-    let output = open_log(&log).map_err(|error| failed(format!("{}: {error}", log.display())))?;
+    let no_log = |error: io::Error| failed(format!("{}: {error}", log.display()));
+    let output = open_log(&log).map_err(no_log)?;
+    let before = output.metadata().map_err(no_log)?.len();
     let errors = output
         .try_clone()
         .map_err(|error| failed(error.to_string()))?;
@@ -64,8 +73,7 @@ pub fn ensure_daemon(client: &Client) -> Result<(), ApiError> {
             if client.is_answered() {
                 return Ok(());
             }
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            return Err(failed(said.trim().to_owned()));
+            return Err(failed(said_since(&log, before)));
         }
     }
     Err(failed(format!("it does not answer; see {}", log.display())))
@@ -77,26 +85,71 @@ fn log_path(client: &Client) -> PathBuf {
     path.into()
 }
 
-fn open_log(path: &std::path::Path) -> io::Result<std::fs::File> {
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-        && !directory.exists()
-    {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-    }
-    OpenOptions::new()
+/// Opens the log to be appended to: a daemon that is about to leave, or one that another command has
+/// just started, writes into it too.
+fn open_log(path: &Path) -> io::Result<File> {
+    let log = OpenOptions::new()
         .create(true)
-        .write(true)
-        .truncate(true)
+        .append(true)
         .mode(0o600)
-        .open(path)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    if log.metadata()?.len() > LOG_SPACE {
+        log.set_len(0)?;
+    }
+    Ok(log)
+}
+
+/// What was said since the log had this length.
+fn said_since(path: &Path, len: u64) -> String {
+    let mut said = Vec::new();
+    let read = File::open(path).and_then(|mut log| {
+        log.seek(SeekFrom::Start(len))?;
+        log.read_to_end(&mut said)
+    });
+    match read {
+        Ok(_) => String::from_utf8_lossy(&said).trim().to_owned(),
+        Err(error) => format!("see {}: {error}", path.display()),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the user waits in real time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_appended_to_until_it_is_too_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut first = open_log(&path).unwrap();
+        first.write_all(b"one\n").unwrap();
+        let mut second = open_log(&path).unwrap();
+        second.write_all(b"two\n").unwrap();
+        first.write_all(b"three\n").unwrap();
+        assert_eq!(said_since(&path, 0), "one\ntwo\nthree");
+        assert_eq!(said_since(&path, 4), "two\nthree");
+        first.set_len(LOG_SPACE + 1).unwrap();
+        drop(open_log(&path).unwrap());
+        assert_eq!(said_since(&path, 0), "");
+        first.write_all(b"four\n").unwrap();
+        assert_eq!(said_since(&path, 0), "four");
+    }
+
+    #[test]
+    fn a_log_that_leads_elsewhere_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let precious = directory.path().join("precious");
+        std::fs::write(&precious, b"words").unwrap();
+        let path = directory.path().join("log");
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        assert!(open_log(&path).is_err());
+        assert_eq!(std::fs::read(&precious).unwrap(), b"words");
+    }
 }

@@ -11,8 +11,8 @@ use crate::api::{ApiError, ErrorCode};
 use crate::daemon::{Sockets, Token};
 use crate::plumb::Parcel;
 
-/// How long the daemon may take to answer.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long the daemon may take to answer: longer than descriptors may have to wait for a place.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// Descriptors that were passed. They count as passed as long as this is kept.
 #[derive(Debug)]

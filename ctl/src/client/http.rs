@@ -1,5 +1,6 @@
 //! Requests over the unix socket.
 
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
+use super::autostart::ensure_daemon;
 use crate::api::{ApiError, ErrorCode, VERSION, VERSION_HEADER};
 use crate::daemon::Sockets;
 
@@ -24,6 +26,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 pub struct Client {
     sockets: Sockets,
     runtime: Runtime,
+    /// Whether a daemon was asked for, may be started, and has been told nothing yet.
+    expects_daemon: Cell<bool>,
 }
 
 impl Client {
@@ -40,6 +44,7 @@ impl Client {
         Ok(Client {
             sockets: Sockets { api: socket },
             runtime,
+            expects_daemon: Cell::new(false),
         })
     }
 
@@ -105,52 +110,41 @@ impl Client {
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
-        self.runtime.block_on(async {
-            match tokio::time::timeout(ANSWER_TIME, self.exchange(request)).await {
-                Ok(answer) => read_answer(&answer?),
-                Err(_) => Err(ApiError::new(
-                    ErrorCode::Timeout,
-                    "the daemon does not answer",
-                )),
-            }
-        })
+        let stream = self.connect()?;
+        read_answer(&self.in_time(exchange(stream, request))??)
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ApiError> {
-        let stream = UnixStream::connect(&self.sockets.api)
-            .await
-            .map_err(|error| self.no_daemon(&error))?;
-        let broken = |error: hyper::Error| {
-            ApiError::new(
-                ErrorCode::NoDaemon,
-                format!("talking to the daemon: {error}"),
-            )
+    /// Connects. If the daemon that was there a moment ago has left, another one is started.
+    fn connect(&self) -> Result<UnixStream, ApiError> {
+        let connect = || self.in_time(UnixStream::connect(&self.sockets.api));
+        let connected = match connect()? {
+            // Nothing was said to it yet, so that nothing is lost with it or done twice.
+            Err(error) if is_nobody(&error) && self.expects_daemon.get() => {
+                ensure_daemon(self)?;
+                connect()?
+            }
+            connected => connected,
         };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        let driving = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let version = version_of(&response);
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(broken)?
-            .to_bytes();
-        driving.abort();
-        Ok(Answer {
-            is_success: status.is_success(),
-            version,
-            body,
-        })
+        self.expects_daemon.set(false);
+        connected.map_err(|error| self.no_daemon(&error))
+    }
+
+    /// The next request is the first to a daemon that may be replaced.
+    pub(super) fn expect_daemon(&self) {
+        self.expects_daemon.set(true);
+    }
+
+    fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ApiError> {
+        let done = self
+            .runtime
+            .block_on(async { tokio::time::timeout(ANSWER_TIME, work).await });
+        done.map_err(|_| ApiError::new(ErrorCode::Timeout, "the daemon does not answer"))
     }
 
     fn no_daemon(&self, error: &io::Error) -> ApiError {
         let socket = self.sockets.api.display();
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            _ if is_nobody(error) => {
                 let message = format!("no daemon answers at {socket}");
                 ApiError::new(ErrorCode::NoDaemon, message).hint("start one with: heddle daemon")
             }
@@ -162,6 +156,42 @@ impl Client {
             _ => ApiError::new(ErrorCode::NoDaemon, format!("the socket {socket}: {error}")),
         }
     }
+}
+
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<Answer, ApiError> {
+    let broken = |error: hyper::Error| {
+        ApiError::new(
+            ErrorCode::NoDaemon,
+            format!("talking to the daemon: {error}"),
+        )
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let driving = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let status = response.status();
+    let version = version_of(&response);
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(broken)?
+        .to_bytes();
+    driving.abort();
+    Ok(Answer {
+        is_success: status.is_success(),
+        version,
+        body,
+    })
+}
+
+/// Whether an attempt to connect has found nobody who listens.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
 }
 
 /// What the daemon said.

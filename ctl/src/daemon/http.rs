@@ -1,10 +1,12 @@
 //! The paths of the API: one line each from path to operation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{FromRequest, MatchedPath, Path, Query, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
@@ -22,6 +24,9 @@ use crate::api::{
 
 /// Octets of a request body.
 const BODY_SPACE: usize = 64 << 10;
+
+/// How long a client may take to send a request body.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Shared = State<Arc<Service>>;
 type Answer<T> = Result<Json<T>, Failure>;
@@ -60,10 +65,30 @@ pub(super) fn routes(service: Arc<Service>) -> Router {
         .route("/v1/routes", get(show_routes))
         .route("/v1/stats", get(stats))
         .route("/v1/drops", get(drops))
+        .route_layer(axum::middleware::from_fn(restrict))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_path)
         .with_state(service)
         .layer(axum::middleware::map_response(tell_version))
+}
+
+/// What members of the group may ask for at all; the rest is about other people's sandboxes. What a
+/// request that gets past this may do, it sees for itself.
+async fn restrict(
+    Extension(caller): Extension<Caller>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    match (request.method(), path.as_str()) {
+        (
+            &Method::GET,
+            "/v1/openapi.json" | "/v1/status" | "/v1/networks" | "/v1/networks/{network}",
+        )
+        | (&Method::POST, "/v1/networks/{network}/endpoints") => {}
+        _ => caller.may_do_all()?,
+    }
+    Ok(next.run(request).await)
 }
 
 /// Every answer says whose it is, so that a command of another version notices.
@@ -101,12 +126,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Body<T>, Failure> {
-        let bytes: Bytes = to_bytes(request.into_body(), BODY_SPACE)
-            .await
-            .map_err(|_| {
-                let message = format!("the request body is longer than {BODY_SPACE} octets");
-                ApiError::new(ErrorCode::TooLarge, message)
-            })?;
+        let body = to_bytes(request.into_body(), BODY_SPACE);
+        let body = tokio::time::timeout(BODY_TIME, body).await.map_err(|_| {
+            let message = "the request body did not arrive";
+            ApiError::new(ErrorCode::Timeout, message)
+        })?;
+        let bytes: Bytes = body.map_err(|_| {
+            let message = format!("the request body is longer than {BODY_SPACE} octets");
+            ApiError::new(ErrorCode::TooLarge, message)
+        })?;
         // An empty body stands for a request in which everything is optional.
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text).map(Body).map_err(|error| {
@@ -189,8 +217,15 @@ struct Description;
 
 /// How the daemon is.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = api::Status)))]
-async fn status(State(service): Shared) -> Answer<api::Status> {
-    Ok(Json(service.status().await))
+async fn status(
+    State(service): Shared,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::Status> {
+    let mut status = service.status().await;
+    if caller.may_do_all().is_err() {
+        status.endpoints.clear();
+    }
+    Ok(Json(status))
 }
 
 /// Stops the daemon.

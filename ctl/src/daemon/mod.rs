@@ -5,8 +5,10 @@
 //! ([`listen`]) on two sockets: requests ([`http`]) and descriptors ([`descriptors`]). Requests become
 //! operations ([`service`]) on the state ([`core`]).
 
+mod connection;
 mod core;
 mod descriptors;
+mod foreign;
 mod http;
 mod journal;
 mod keeper_link;
@@ -14,6 +16,7 @@ mod links;
 mod listen;
 mod options;
 mod place;
+mod quota;
 mod records;
 mod restore;
 mod service;
@@ -33,6 +36,7 @@ use tokio::io::unix::AsyncFd;
 pub(crate) use core::leg_job;
 pub(crate) use descriptors::Token;
 pub use options::{Options, Sockets};
+pub(crate) use place::prepare_directory;
 pub use place::wait_until_free;
 pub use start::run;
 

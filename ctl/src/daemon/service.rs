@@ -101,7 +101,7 @@ impl Service {
         request: AttachRequest,
         caller: &Caller,
     ) -> Result<Endpoint, ApiError> {
-        caller.may_attach(&request.sandbox)?;
+        caller.may_attach(&request)?;
         let mut passed = None;
         let attached_by = match &request.sandbox {
             SandboxSpec::Pid(pid) | SandboxSpec::Caller(CallerSandbox::Pid(pid)) => {

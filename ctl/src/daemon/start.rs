@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use heddle_switch::{Event, Switch, Worker};
 use heddle_sys::process;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 
 use super::core::{Core, Settings, internal, now};
@@ -31,15 +32,24 @@ use crate::store::{RedbStore, Store};
 /// Worker threads unless told otherwise: one a core, up to this many.
 const MOST_WORKERS: usize = 4;
 
+/// How long the workers may take to end, and after them whatever else still works.
+const END_TIME: Duration = Duration::from_secs(2);
+
+/// Between two looks whether they have.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Runs a daemon and its keeper until it is told to end; returns the exit status.
 ///
 /// # Errors
 ///
 /// What keeps it from starting, in the user's terms.
 pub fn run(options: &Options) -> Result<u8, ApiError> {
-    let _lock = place::lock(&options.sockets)?;
-    let api = place::bind(&options.sockets.api)?;
-    let descriptors = place::bind(&options.sockets.descriptors())?;
+    // The keeper's too: it holds all that the daemon does.
+    heddle_sys::limits::raise_fd_limit()
+        .map_err(|error| internal(&format!("starting: {error}")))?;
+    let _lock = place::lock(&options.sockets, options.allow_group)?;
+    let api = place::bind(&options.sockets.api, options.allow_group)?;
+    let descriptors = place::bind(&options.sockets.descriptors(), options.allow_group)?;
     let status = keeper::run(
         &api,
         &descriptors,
@@ -51,6 +61,7 @@ pub fn run(options: &Options) -> Result<u8, ApiError> {
             }
         },
     );
+    // No daemon lives any more.
     place::unbind(&options.sockets);
     match status {
         Ok(status) => Ok(status),
@@ -64,13 +75,15 @@ fn daemon(options: &Options, inherited: Inherited) -> Result<(), ApiError> {
     let started = |error: io::Error| internal(&format!("starting: {error}"));
     // A name in `ps` is a courtesy.
     let _ = process::set_name("heddle");
-    heddle_sys::limits::raise_fd_limit().map_err(started)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
         .build()
         .map_err(started)?;
-    runtime.block_on(serve(options, inherited))
+    let result = runtime.block_on(serve(options, inherited));
+    // Something may hang in the kernel; the process ends all the same.
+    runtime.shutdown_timeout(END_TIME);
+    result
 }
 
 async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> {
@@ -82,6 +95,8 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
         restarts,
     } = inherited;
     let failed = |error: io::Error| internal(&format!("starting: {error}"));
+    // First of all: until then a signal is lost.
+    let mut signals = EndSignals::handle().map_err(failed)?;
     let (keeper, left_behind) = KeeperLink::open(keeper).map_err(failed)?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&options.store).map_err(store_failed)?);
     let (records, installation) = read_store(&*store)?;
@@ -108,7 +123,8 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
     });
     restore(&service, records, left_behind).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let threads = start_workers(workers, &stop, &service)?;
+    let worker_failed = Arc::new(AtomicBool::new(false));
+    let threads = start_workers(workers, &stop, &worker_failed, &service)?;
     let admission = Admission {
         own_uid: rustix::process::geteuid().as_raw(),
         group: options.allow_group,
@@ -128,18 +144,40 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
     tokio::spawn(end_what_is_gone(service.clone()));
     service.keeper.ready().await;
     tracing::info!(socket = %options.sockets.api.display(), "ready");
-    wait_for_end(&service, options).await.map_err(failed)?;
-    // Whoever comes from now on finds nobody, instead of somebody who does not listen any more.
-    place::unbind(&options.sockets);
-    service.keeper.goodbye().await;
+    wait_for_end(&service, options, &mut signals).await;
+    let worker_failed = worker_failed.load(Ordering::Relaxed);
+    if !worker_failed {
+        // Whoever comes from now on finds nobody, instead of somebody who does not listen any more.
+        place::unbind(&options.sockets);
+        service.keeper.goodbye().await;
+    }
     service.journal.commit(Vec::new()).await?;
     stop.store(true, Ordering::Relaxed);
     switch.wake_workers();
+    if !join(threads).await {
+        tracing::error!("a worker does not end; ending without it");
+    }
+    if worker_failed {
+        // Without a goodbye: the keeper starts another daemon, which takes up every endpoint.
+        return Err(internal("the dataplane cannot go on"));
+    }
+    Ok(())
+}
+
+/// Waits for the workers' end, for a while; whether they have ended.
+async fn join(threads: Vec<JoinHandle<()>>) -> bool {
+    let deadline = heddle_sys::clock::monotonic() + END_TIME;
+    while !threads.iter().all(JoinHandle::is_finished) {
+        if heddle_sys::clock::monotonic() >= deadline {
+            return false;
+        }
+        super::after(LOOK).await;
+    }
     for thread in threads {
         // A worker's panic has been reported where it happened.
         let _ = thread.join();
     }
-    Ok(())
+    true
 }
 
 fn store_failed(error: crate::store::StoreError) -> ApiError {
@@ -208,18 +246,20 @@ fn make_switch(options: &Options, gone: Arc<Notify>) -> Result<(Switch, Vec<Work
 fn start_workers(
     workers: Vec<Worker>,
     stop: &Arc<AtomicBool>,
+    failed: &Arc<AtomicBool>,
     service: &Arc<Service>,
 ) -> Result<Vec<JoinHandle<()>>, ApiError> {
     workers
         .into_iter()
         .enumerate()
         .map(|(index, worker)| {
-            let (stop, service) = (stop.clone(), service.clone());
+            let (stop, failed, service) = (stop.clone(), failed.clone(), service.clone());
             std::thread::Builder::new()
                 .name(format!("worker{index}"))
                 .spawn(move || {
                     if let Err(error) = worker.run(&stop, now) {
                         tracing::error!(%error, "a worker cannot go on");
+                        failed.store(true, Ordering::Relaxed);
                         service.stop.notify_one();
                     }
                 })
@@ -235,12 +275,32 @@ async fn end_what_is_gone(service: Arc<Service>) {
     }
 }
 
+/// The signals that end the daemon.
+struct EndSignals {
+    terminate: Signal,
+    /// From a terminal the interrupt comes to keeper and daemon alike; the keeper passes it on as a
+    /// termination, and once is enough.
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn handle() -> io::Result<EndSignals> {
+        Ok(EndSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Waits until somebody wants the daemon to end, or nobody uses it any more.
-async fn wait_for_end(service: &Arc<Service>, options: &Options) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    // From a terminal the interrupt comes to keeper and daemon alike; the keeper passes it on as a
-    // termination, and once is enough.
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn wait_for_end(service: &Arc<Service>, options: &Options, signals: &mut EndSignals) {
     loop {
         let idle = async {
             match options.idle_exit {
@@ -249,19 +309,17 @@ async fn wait_for_end(service: &Arc<Service>, options: &Options) -> io::Result<(
             }
         };
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            () = service.stop.notified() => return Ok(()),
+            () = signals.come() => return,
+            () = service.stop.notified() => return,
             () = service.ended.notified() => {}
             () = idle => {
                 if service.core.lock().await.is_idle() {
-                    return Ok(());
+                    return;
                 }
                 // Somebody is there: wait until somebody leaves.
                 tokio::select! {
-                    _ = terminate.recv() => return Ok(()),
-                    _ = interrupt.recv() => return Ok(()),
-                    () = service.stop.notified() => return Ok(()),
+                    () = signals.come() => return,
+                    () = service.stop.notified() => return,
                     () = service.ended.notified() => {}
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::core::open_descriptors;
 use super::service::Service;
-use crate::api::{ApiError, Status, VERSION};
+use crate::api::{ApiError, ErrorCode, Status, VERSION};
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -31,6 +31,7 @@ impl Service {
             uptime_seconds: uptime.as_secs(),
             workers: u16::try_from(core.switch.workers()).unwrap_or(u16::MAX),
             store: self.facts.store.clone(),
+            store_fault: self.journal.fault(),
             default_endpoint: core.settings.default_kind,
             tun_fault: core.settings.tun_fault.clone(),
             networks: core.network_count(),
@@ -49,7 +50,12 @@ impl Service {
         if purge {
             let endpoints = self.core.lock().await.show_endpoints(None)?;
             for endpoint in endpoints {
-                self.end(&endpoint.network, &endpoint.sandbox, None).await?;
+                let ended = self.end(&endpoint.network, &endpoint.sandbox, None).await;
+                // One that ends by itself meanwhile, perhaps with its network, is gone as well.
+                ended.or_else(|error| match error.code() {
+                    ErrorCode::UnknownSandbox | ErrorCode::UnknownNetwork => Ok(()),
+                    _ => Err(error),
+                })?;
             }
             // A network that others are routed to goes after them.
             loop {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heddle_sys::watch::PathWatch;
+use heddle_sys::watch::{PathWatch, WatchError};
 use tokio::io::Interest;
 use tokio::task::AbortHandle;
 
@@ -45,7 +45,7 @@ impl End {
             }
             AttachedBy::Path(path) => PathWatch::new(path)
                 .map(End::Path)
-                .map_err(|error| ApiError::new(ErrorCode::NotANamespace, error.to_string())),
+                .map_err(|error| watch_error(&error)),
             AttachedBy::Connection { .. } => connection
                 .map(End::Connection)
                 .ok_or_else(|| internal("a connection vanished")),
@@ -78,6 +78,20 @@ impl End {
             End::Connection(mut connection) => while connection.changed().await.is_ok() {},
         }
     }
+}
+
+fn watch_error(error: &WatchError) -> ApiError {
+    let code = match error {
+        WatchError::Absent { .. } | WatchError::InProc { .. } => ErrorCode::NotANamespace,
+        WatchError::TooMany => ErrorCode::DescriptorLimit,
+        WatchError::Io { .. } => ErrorCode::PlumbingFailed,
+    };
+    let hint = matches!(error, WatchError::TooMany).then_some(
+        "an endpoint attached by a path takes one inotify instance of its user: raise \
+         fs.inotify.max_user_instances and fs.inotify.max_user_watches (sysctl), or attach by a \
+         process",
+    );
+    ApiError::new(code, error.to_string()).maybe_hint(hint)
 }
 
 /// The watches of all endpoints.
@@ -124,5 +138,22 @@ impl Watches {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, AbortHandle>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reached_limit_is_told_from_a_path_that_is_no_namespace() {
+        let limit = watch_error(&WatchError::TooMany);
+        assert_eq!(limit.error.code, ErrorCode::DescriptorLimit);
+        let hint = limit.error.hint.unwrap();
+        assert!(hint.contains("fs.inotify.max_user_instances"), "{hint}");
+        let path = std::path::PathBuf::from("/run/netns/blue");
+        let absent = watch_error(&WatchError::Absent { path });
+        assert_eq!(absent.error.code, ErrorCode::NotANamespace);
+        assert_eq!(absent.error.hint, None);
     }
 }

@@ -114,10 +114,10 @@ fn is_running(pid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
     use std::process::{Child, Command, Stdio};
 
     use heddle_sys::watch::wait_readable;
-    use std::os::fd::AsFd as _;
 
     use super::*;
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_child_whose_time_is_over_is_killed_answered_for_once_and_taken() {
-        let slow = child("read line");
+        let mut slow = child("read line");
         let (mut jobs, now) = (Jobs::default(), start());
         jobs.add(slow.id(), 7, now);
         assert!(jobs.reap(now).is_empty());
@@ -167,18 +167,18 @@ mod tests {
         wait_for_end(&slow);
         assert!(jobs.reap(now + JOB_TIME).is_empty());
         assert!(jobs.is_empty());
-        assert!(process::try_wait(slow.id()).is_err(), "a zombie is left");
+        assert!(slow.wait().is_err(), "a zombie is left");
     }
 
     #[test]
     fn abandoned_children_are_killed_and_taken_without_an_answer() {
-        let orphan = child("read line");
+        let mut orphan = child("read line");
         let (mut jobs, now) = (Jobs::default(), start());
         jobs.add(orphan.id(), 3, now);
         jobs.abandon();
         wait_for_end(&orphan);
         assert!(jobs.reap(now).is_empty());
         assert!(jobs.is_empty());
-        assert!(process::try_wait(orphan.id()).is_err(), "a zombie is left");
+        assert!(orphan.wait().is_err(), "a zombie is left");
     }
 }

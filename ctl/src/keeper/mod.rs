@@ -17,7 +17,9 @@
 //! If the keeper itself dies, the daemon goes on: frames flow, commands work, only these three things
 //! are missing, and `heddle status` says so.
 
+mod jobs;
 mod message;
+mod signals;
 mod supervise;
 
 pub use message::{Held, Note, Reply, Request};

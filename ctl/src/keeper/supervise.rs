@@ -3,21 +3,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use heddle_sys::fdpass;
 use heddle_sys::process::{self, Fork, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::message::{self, Held, Reply, Request};
-use crate::api::{ApiError, ErrorCode};
+use super::jobs::{Failure, Jobs};
+use super::message::{self, Held, Note, Reply, Request};
+use super::signals::Signals;
 use crate::plumb::{self, Job};
-
-/// How long plumbing may take: a namespace behind a dead network file system must not keep a child
-/// for ever.
-const JOB_TIME: Duration = Duration::from_secs(15);
 
 /// A daemon that ends sooner than this after its start is failing, not crashing.
 const SHORT_LIFE: Duration = Duration::from_secs(5);
@@ -57,14 +53,11 @@ pub fn run(
     descriptors: &UnixListener,
     daemon: DaemonMain<'_>,
 ) -> io::Result<u8> {
-    let (signals, from_handler) = UnixStream::pair()?;
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::low_level::pipe::register(signal, from_handler.try_clone()?)?;
-    }
-    signals.set_nonblocking(true)?;
     let mut keeper = Keeper {
         held: BTreeMap::new(),
-        signals,
+        jobs: Jobs::default(),
+        signals: Signals::handle()?,
+        stopping: false,
         restarts: 0,
         short_lives: 0,
     };
@@ -88,8 +81,10 @@ enum Next {
 /// State that outlives daemons.
 struct Keeper {
     held: BTreeMap<String, Held>,
-    /// Readable when a signal has come.
-    signals: UnixStream,
+    jobs: Jobs,
+    signals: Signals,
+    /// Whether a signal has come: whatever the daemon then ends of, it is not started again.
+    stopping: bool,
     restarts: u32,
     short_lives: u32,
 }
@@ -102,17 +97,13 @@ struct Life {
     started: Instant,
     ready: bool,
     goodbye: bool,
-    jobs: Vec<RunningJob>,
-}
-
-struct RunningJob {
-    pid: u32,
-    number: u64,
-    deadline: Instant,
+    /// Whether the daemon has not hung up.
+    talks: bool,
 }
 
 impl Keeper {
-    /// Forks a daemon and serves it until it ends.
+    /// Forks a daemon and serves it until it ends. No error comes from here while it lives: the
+    /// sockets are in use as long.
     fn live(
         &mut self,
         api: &UnixListener,
@@ -126,31 +117,45 @@ impl Keeper {
             Fork::Child => {
                 // What this process holds for the daemon must not be held by the daemon unknowingly.
                 self.held.clear();
+                self.signals.leave_to_daemon();
                 drop(socket);
                 let status = inherit(api, descriptors, theirs, keeper_pid, self.restarts)
                     .map_or(START_FAILED, daemon);
                 process::exit(status)
             }
         };
+        // Leaves room for the one that is opened next.
         drop(theirs);
+        let process = match process::pidfd_open(pid) {
+            Ok(process) => process,
+            Err(error) => {
+                process::kill_child(pid)?;
+                process::wait(pid)?;
+                return Err(error);
+            }
+        };
         let mut life = Life {
             socket,
-            process: process::pidfd_open(pid)?,
+            process,
             pid,
             started: now(),
             ready: false,
             goodbye: false,
-            jobs: Vec::new(),
+            talks: true,
         };
         // A daemon that ends at once reads nothing of this; its end is seen below.
         let _ = self.hand_over(&life);
-        while !process::has_ended(life.process.as_fd())? {
-            self.wait(&life)?;
+        // What cannot be looked at for want of memory is looked at again.
+        while !process::has_ended(life.process.as_fd()).unwrap_or(false) {
+            self.wait(&life);
             self.pass_signal_on(&life);
             while self.serve(&mut life) {}
-            reap(&mut life)?;
+            for failure in self.jobs.reap(now()) {
+                answer(&life, failure);
+            }
         }
         while self.serve(&mut life) {}
+        self.jobs.abandon();
         Ok(self.decide(&life, &process::wait(life.pid)?))
     }
 
@@ -167,34 +172,29 @@ impl Keeper {
         message::send(life.socket.as_fd(), &Reply::HeldAll, &[])
     }
 
-    /// Sleeps until the daemon says something or ends, a signal comes, or a job's time is over.
-    fn wait(&self, life: &Life) -> io::Result<()> {
-        let deadline = life.jobs.iter().map(|job| job.deadline).min();
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+    /// Sleeps until the daemon says something or ends, a signal comes, or it is time to look for
+    /// children.
+    fn wait(&self, life: &Life) {
         // A child's end is no readiness; looking five times a second is soon enough.
-        let timeout = timeout.map(|timeout| timeout.min(Duration::from_millis(200)));
-        wait_for(
-            &[
-                life.socket.as_fd(),
-                life.process.as_fd(),
-                self.signals.as_fd(),
-            ],
-            timeout,
-        )
+        let timeout = (!self.jobs.is_empty()).then_some(Duration::from_millis(200));
+        let mut fds = vec![life.process.as_fd(), self.signals.as_fd()];
+        if life.talks {
+            fds.push(life.socket.as_fd());
+        }
+        // Fails for want of memory only, which passes.
+        let _ = wait_for(&fds, timeout);
     }
 
-    fn pass_signal_on(&self, life: &Life) {
-        let mut byte = [0; 16];
-        let came = matches!(io::Read::read(&mut &self.signals, &mut byte), Ok(1..));
-        if came {
-            // It may have ended meanwhile.
-            let _ = process::pidfd_send_signal(life.process.as_fd(), Signal::TERM);
+    fn pass_signal_on(&mut self, life: &Life) {
+        if self.signals.take() {
+            self.stopping = true;
+            tell_to_end(life);
         }
     }
 
     /// Serves one request of the daemon if there is one; whether there was.
     fn serve(&mut self, life: &mut Life) -> bool {
-        if wait_ready(life.socket.as_fd()) != Ok(true) {
+        if !life.talks || wait_ready(life.socket.as_fd()) != Ok(true) {
             return false;
         }
         match message::receive(life.socket.as_fd()) {
@@ -202,26 +202,79 @@ impl Keeper {
                 self.act(life, request, descriptors);
                 true
             }
-            // Its end, or nonsense, which only a broken daemon sends: its end will come.
-            Ok(None) | Err(_) => false,
+            Ok(None) => {
+                life.talks = false;
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "a message of the daemon is lost");
+                false
+            }
         }
     }
 
     fn act(&mut self, life: &mut Life, request: Request, descriptors: Vec<OwnedFd>) {
         match request {
-            Request::Run { number, job } => match start_job(life, number, &job) {
-                Ok(running) => life.jobs.push(running),
-                Err(error) => fail_job(life.socket.as_fd(), number, &error.to_string()),
-            },
-            Request::Hold(note) => {
-                self.held
-                    .insert(note.key.clone(), Held { note, descriptors });
+            Request::Run { number, job } => {
+                if let Err(error) = self.start_job(life, number, &job) {
+                    answer(life, Failure::new(number, &error.to_string()));
+                }
             }
+            Request::Hold(note) => self.hold(note, descriptors),
             Request::Release(key) => {
                 self.held.remove(&key);
             }
-            Request::Ready => life.ready = true,
+            Request::Ready => {
+                life.ready = true;
+                if self.stopping {
+                    // It was told before it could hear it.
+                    tell_to_end(life);
+                }
+            }
             Request::Goodbye => life.goodbye = true,
+        }
+    }
+
+    fn hold(&mut self, note: Note, descriptors: Vec<OwnedFd>) {
+        let key = note.key.clone();
+        if descriptors.len() == note.manifest.count() {
+            self.held.insert(key, Held { note, descriptors });
+        } else {
+            // What was held under this key is not what the daemon has now.
+            self.held.remove(&key);
+            let (soft_limit, _) = heddle_sys::limits::fd_limit();
+            tracing::error!(
+                key,
+                soft_limit,
+                "no room to hold these descriptors; the endpoint would not survive a crash"
+            );
+        }
+    }
+
+    /// Forks a child that does a job and answers for itself.
+    fn start_job(&mut self, life: &Life, number: u64, job: &Job) -> io::Result<()> {
+        match process::fork()? {
+            Fork::Parent { child } => {
+                self.jobs.add(child, number, now());
+                Ok(())
+            }
+            Fork::Child => {
+                Signals::end_child();
+                self.held.clear();
+                let result = job.run(life.socket.as_fd());
+                let sent = plumb::encode(&result).and_then(|(_, descriptors)| {
+                    let outcome = result
+                        .as_ref()
+                        .map(plumb::Parcel::manifest)
+                        .map_err(Clone::clone);
+                    message::send(
+                        life.socket.as_fd(),
+                        &Reply::Done { number, outcome },
+                        &descriptors,
+                    )
+                });
+                process::exit(u8::from(sent.is_err()))
+            }
         }
     }
 
@@ -231,7 +284,7 @@ impl Keeper {
             .and_then(|code| u8::try_from(code).ok())
             .unwrap_or(CRASHED);
         let never_ran = self.restarts == 0 && !life.ready;
-        if life.goodbye || never_ran {
+        if life.goodbye || never_ran || self.stopping {
             return Next::End(status);
         }
         if life.ready && now() - life.started >= SHORT_LIFE {
@@ -261,8 +314,7 @@ impl Keeper {
         let deadline = now() + pause;
         while now() < deadline {
             wait_for(&[self.signals.as_fd()], Some(deadline - now()))?;
-            let mut byte = [0; 16];
-            if matches!(io::Read::read(&mut &self.signals, &mut byte), Ok(1..)) {
+            if self.signals.take() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
         }
@@ -292,71 +344,17 @@ fn inherit(
     })
 }
 
-/// Forks a child that does a job and answers for itself.
-fn start_job(life: &Life, number: u64, job: &Job) -> io::Result<RunningJob> {
-    match process::fork()? {
-        Fork::Parent { child } => Ok(RunningJob {
-            pid: child,
-            number,
-            deadline: now() + JOB_TIME,
-        }),
-        Fork::Child => {
-            let result = job.run();
-            let sent = plumb::encode(&result).and_then(|(_, descriptors)| {
-                let outcome = result
-                    .as_ref()
-                    .map(plumb::Parcel::manifest)
-                    .map_err(Clone::clone);
-                message::send(
-                    life.socket.as_fd(),
-                    &Reply::Done { number, outcome },
-                    &descriptors,
-                )
-            });
-            process::exit(u8::from(sent.is_err()))
-        }
-    }
+fn tell_to_end(life: &Life) {
+    // It may have ended meanwhile.
+    let _ = process::pidfd_send_signal(life.process.as_fd(), Signal::TERM);
 }
 
-/// Takes the children that have ended, and ends those whose time is over.
-fn reap(life: &mut Life) -> io::Result<()> {
-    let late = |job: &&RunningJob| job.deadline <= now();
-    for job in life.jobs.iter().filter(late) {
-        if let Ok(process) = process::pidfd_open(job.pid) {
-            let _ = process::pidfd_send_signal(process.as_fd(), Signal::KILL);
-        }
-    }
-    let mut index = 0;
-    while index < life.jobs.len() {
-        let process = process::pidfd_open(life.jobs[index].pid)?;
-        if process::has_ended(process.as_fd())? {
-            let job = life.jobs.swap_remove(index);
-            let ended = process::wait(job.pid)?;
-            if !ended.success() {
-                let problem = format!("the process that does it ended early ({ended})");
-                fail_job(life.socket.as_fd(), job.number, &problem);
-            }
-        } else {
-            index += 1;
-        }
-    }
-    Ok(())
-}
-
-fn fail_job(socket: BorrowedFd<'_>, number: u64, problem: &str) {
-    let error = ApiError::new(
-        ErrorCode::PlumbingFailed,
-        format!("making the interface: {problem}"),
-    );
+/// Answers for a job whose child cannot.
+fn answer(life: &Life, failure: Failure) {
+    let Failure { number, error } = failure;
+    let outcome = Err(error);
     // If the daemon is gone, nobody waits for this.
-    let _ = message::send(
-        socket,
-        &Reply::Done {
-            number,
-            outcome: Err(error),
-        },
-        &[],
-    );
+    let _ = message::send(life.socket.as_fd(), &Reply::Done { number, outcome }, &[]);
 }
 
 fn wait_for(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
@@ -388,4 +386,103 @@ fn wait_ready(fd: BorrowedFd<'_>) -> Result<bool, rustix::io::Errno> {
 #[expect(clippy::disallowed_methods, reason = "the keeper measures real time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::EndpointKind;
+    use crate::plumb::Parcel;
+
+    /// A keeper, and the life of a daemon that is this very process and said it was ready.
+    fn keeper() -> (Keeper, Life, OwnedFd) {
+        let (socket, theirs) = fdpass::socketpair_seqpacket().unwrap();
+        let keeper = Keeper {
+            held: BTreeMap::new(),
+            jobs: Jobs::default(),
+            signals: Signals::handle().unwrap(),
+            stopping: false,
+            restarts: 0,
+            short_lives: 0,
+        };
+        let life = Life {
+            socket,
+            process: process::pidfd_open(std::process::id()).unwrap(),
+            pid: std::process::id(),
+            started: now(),
+            ready: true,
+            goodbye: false,
+            talks: true,
+        };
+        (keeper, life, theirs)
+    }
+
+    fn note() -> Note {
+        let parcel = Parcel {
+            kind: EndpointKind::Tap,
+            links: Vec::new(),
+            interface: None,
+            offloads: heddle_sys::tap::Offloads::default(),
+            process: None,
+        };
+        let mut manifest = parcel.manifest();
+        manifest.links = 1;
+        manifest.process = true;
+        Note {
+            key: "endpoint".to_owned(),
+            manifest,
+            record: json!({}),
+        }
+    }
+
+    #[test]
+    fn a_daemon_is_started_again_unless_it_or_its_keeper_was_told_to_end() {
+        let cases = [
+            (false, false, true),
+            (true, false, false),
+            (false, true, false),
+        ];
+        for (goodbye, stopping, again) in cases {
+            let (mut keeper, mut life, _theirs) = keeper();
+            life.goodbye = goodbye;
+            keeper.stopping = stopping;
+            // Killed, and ended by an error of its own.
+            for ended in [9, 1 << 8] {
+                let next = keeper.decide(&life, &ExitStatus::from_raw(ended));
+                let restarts = matches!(next, Next::Restart(_));
+                assert_eq!(restarts, again, "{goodbye} {stopping} {ended}");
+            }
+        }
+    }
+
+    #[test]
+    fn descriptors_are_held_all_together_or_not_at_all() {
+        let (mut keeper, mut life, theirs) = keeper();
+        let fd = theirs.as_fd();
+        for (given, held) in [(2, true), (1, false), (2, true), (0, false)] {
+            message::send(fd, &Request::Hold(note()), &vec![fd; given]).unwrap();
+            assert!(keeper.serve(&mut life));
+            assert_eq!(keeper.held.contains_key("endpoint"), held, "{given}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_skipped_and_the_end_is_the_end() {
+        let (mut keeper, mut life, theirs) = keeper();
+        life.ready = false;
+        fdpass::send(theirs.as_fd(), b"nonsense", &[]).unwrap();
+        message::send(theirs.as_fd(), &Request::Ready, &[]).unwrap();
+        assert!(!keeper.serve(&mut life));
+        assert!(life.talks && !life.ready);
+        assert!(keeper.serve(&mut life));
+        assert!(life.ready);
+        drop(theirs);
+        assert!(!keeper.serve(&mut life));
+        assert!(!life.talks);
+    }
 }

@@ -21,6 +21,16 @@ pub enum Change {
     Delete(String),
 }
 
+impl Change {
+    /// The document it is of.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Change::Put(name, _) | Change::Delete(name) => name,
+        }
+    }
+}
+
 /// Why the store cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
@@ -12,11 +13,19 @@ use super::{Change, Store, StoreError};
 /// The one table: document name to document.
 const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 
+type Attempt<T> = Result<T, redb::Error>;
+
 /// Documents in a `redb` file.
+///
+/// After an error of the disk, a full one for instance, the database does nothing any more until it is
+/// opened again. So it is closed after every error, and opened by whoever needs it next.
 #[derive(Debug)]
 pub struct RedbStore {
     path: PathBuf,
-    database: Database,
+    /// The file, whatever becomes of its name.
+    file: fs::File,
+    /// None after an error.
+    database: Mutex<Option<Database>>,
 }
 
 impl RedbStore {
@@ -48,20 +57,33 @@ impl RedbStore {
             .mode(0o600)
             .open(path)
             .map_err(|error| failed(&error))?;
-        let database = redb::Builder::new()
-            .create_file(file)
-            .map_err(|error| failed(&error))?;
         let store = RedbStore {
             path: path.to_owned(),
-            database,
+            file,
+            database: Mutex::new(None),
         };
         // The table must exist before it can be read.
-        store.commit(&[]).map_err(|error| failed(&error))?;
+        let made = store.with(|database| RedbStore::try_commit(database, &[]));
+        made.map_err(|error| failed(&error))?;
         Ok(store)
     }
 
-    fn try_load(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(DOCUMENTS)?;
+    /// Does something with the database.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Attempt<T>) -> Attempt<T> {
+        let mut place = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match place.take() {
+            Some(database) => database,
+            None => redb::Builder::new().create_file(self.file.try_clone()?)?,
+        };
+        let result = work(&database);
+        if result.is_ok() {
+            *place = Some(database);
+        }
+        result
+    }
+
+    fn try_load(database: &Database) -> Attempt<Vec<(String, Vec<u8>)>> {
+        let table = database.begin_read()?.open_table(DOCUMENTS)?;
         table
             .iter()?
             .map(|entry| {
@@ -71,8 +93,8 @@ impl RedbStore {
             .collect()
     }
 
-    fn try_commit(&self, changes: &[Change]) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+    fn try_commit(database: &Database, changes: &[Change]) -> Attempt<()> {
+        let transaction = database.begin_write()?;
         {
             let mut table = transaction.open_table(DOCUMENTS)?;
             for change in changes {
@@ -93,14 +115,15 @@ impl RedbStore {
 
 impl Store for RedbStore {
     fn load(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.try_load().map_err(|error| StoreError::Load {
-            path: self.path.clone(),
-            problem: error.to_string(),
-        })
+        self.with(RedbStore::try_load)
+            .map_err(|error| StoreError::Load {
+                path: self.path.clone(),
+                problem: error.to_string(),
+            })
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.try_commit(changes)
+        self.with(|database| RedbStore::try_commit(database, changes))
             .map_err(|error| StoreError::Commit {
                 path: self.path.clone(),
                 problem: error.to_string(),
@@ -139,6 +162,59 @@ mod tests {
             ("c".to_owned(), b"4".to_vec()),
         ];
         assert_eq!(store.load().unwrap(), expected);
+    }
+
+    /// A disk that is full after so many writes.
+    #[derive(Debug)]
+    struct Full {
+        memory: redb::backends::InMemoryBackend,
+        left: Mutex<u32>,
+    }
+
+    impl redb::StorageBackend for Full {
+        fn len(&self) -> std::io::Result<u64> {
+            self.memory.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+            self.memory.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> std::io::Result<()> {
+            self.memory.set_len(len)
+        }
+
+        fn sync_data(&self) -> std::io::Result<()> {
+            self.memory.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+            let mut left = self.left.lock().unwrap();
+            *left = left.checked_sub(1).ok_or(std::io::ErrorKind::StorageFull)?;
+            self.memory.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn a_store_whose_disk_was_full_goes_on_once_it_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        let store = RedbStore::open(&path).unwrap();
+        store.commit(&[put("a", b"1")]).unwrap();
+        let full = Full {
+            memory: redb::backends::InMemoryBackend::new(),
+            left: Mutex::new(100),
+        };
+        let database = redb::Builder::new().create_with_backend(full).unwrap();
+        *store.database.lock().unwrap() = Some(database);
+        while store.commit(&[put("lost", b"1")]).is_ok() {}
+        store.commit(&[put("b", b"2")]).unwrap();
+        let expected = [
+            ("a".to_owned(), b"1".to_vec()),
+            ("b".to_owned(), b"2".to_vec()),
+        ];
+        assert_eq!(store.load().unwrap(), expected);
+        assert!(RedbStore::open(&path).is_err());
     }
 
     #[test]
