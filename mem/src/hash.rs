@@ -134,7 +134,8 @@ mod tests {
     fn fullest(hashes: &[u64], shift: u32, bits: u32) -> usize {
         let mut buckets = vec![0; 1 << bits];
         for hash in hashes {
-            buckets[usize::try_from(hash >> shift & ((1 << bits) - 1)).unwrap()] += 1;
+            let bucket = usize::try_from(hash >> shift & ((1 << bits) - 1));
+            buckets[bucket.expect("a few bits")] += 1;
         }
         buckets.into_iter().max().unwrap_or(0)
     }
@@ -208,7 +209,8 @@ mod tests {
             let changes = |hash: &KeyedHash| (hash.hash(&words) ^ hash.hash(&flipped)).count_ones();
             let changed: u32 = secrets.iter().map(changes).sum();
             // 32 of 64 on average; the mean of 300 strays by a quarter of a bit.
-            let mean = f64::from(changed) / secrets.len() as f64;
+            let count = u32::try_from(secrets.len()).expect("a few hundred");
+            let mean = f64::from(changed) / f64::from(count);
             assert!((mean - 32.0).abs() < 1.25, "bit {bit} changes {mean} bits");
         }
     }

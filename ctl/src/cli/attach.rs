@@ -49,8 +49,12 @@ pub(super) struct EndpointArguments {
     #[arg(long, value_name = "NAME")]
     ifname: Option<String>,
 
-    /// Publish a port, as in docker: [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp]
-    #[arg(long, short, value_name = "SPEC")]
+    #[arg(
+        long,
+        short,
+        value_name = "SPEC",
+        help = "Publish a port, as in docker: [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp]"
+    )]
     publish: Vec<PortSpec>,
 
     /// Join it by a TAP interface or a veth pair, instead of what works

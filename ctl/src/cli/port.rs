@@ -24,7 +24,7 @@ pub(super) struct Which {
     /// The sandbox
     name: Name,
 
-    /// The port, as in docker: [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp]
+    #[arg(help = "The port, as in docker: [HOSTIP:][HOSTPORT[-END]:]PORT[-END][/tcp|udp]")]
     spec: PortSpec,
 
     /// In which network, if the sandbox is in several

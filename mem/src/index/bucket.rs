@@ -172,19 +172,23 @@ mod tests {
         assert_eq!(align_of::<Bucket>(), 64);
     }
 
+    fn value_of(lane: usize) -> u32 {
+        u32::try_from(lane).expect("nine lanes") + 100
+    }
+
     #[test]
     fn every_lane_is_found_under_its_own_tag() {
         let bucket = Bucket::new_zeroed();
         for lane in 0..LANES {
-            assert_eq!(bucket.vacant().is_some(), true, "before lane {lane}");
-            bucket.set(lane, Tag::new(lane as u64 * 0x111), lane as u32 + 100);
+            assert!(bucket.vacant().is_some(), "before lane {lane}");
+            bucket.set(lane, Tag::new(lane as u64 * 0x111), value_of(lane));
         }
         assert_eq!(bucket.vacant(), None);
         for lane in 0..LANES {
             let tag = Tag::new(lane as u64 * 0x111);
             assert_eq!(bucket.tag(lane), Some(tag));
             assert_eq!(bucket.matching(tag).next(), Some(lane));
-            assert_eq!(bucket.value(lane), lane as u32 + 100);
+            assert_eq!(bucket.value(lane), value_of(lane));
         }
     }
 

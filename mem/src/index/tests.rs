@@ -175,8 +175,8 @@ fn an_entry_takes_less_than_thirteen_bytes_at_any_size() {
     for (count, hash) in (1..).zip(hashes(SCALE)) {
         writer.insert(hash, 0);
         if count > 20_000 && count % 1_000 == 0 {
-            let each = writer.memory() as f64 / f64::from(count);
-            assert!(each < 13.0, "{each} bytes an entry at {count}");
+            let memory = writer.memory();
+            assert!(memory < 13 * count, "{memory} bytes for {count} entries");
         }
     }
 }
@@ -185,14 +185,15 @@ fn an_entry_takes_less_than_thirteen_bytes_at_any_size() {
 fn replacing_entries_for_ever_does_not_use_up_memory() {
     let (_, mut writer) = Index::new(64);
     let hashes = hashes(SCALE);
-    let live = SCALE as usize / 20;
+    let lasting = SCALE / 20;
+    let live = lasting as usize;
     for (value, &hash) in (0..).zip(&hashes[..live]) {
         writer.insert(hash, value);
     }
     let buckets = writer.table.state().buckets();
     for (value, pair) in (0..).zip(hashes.windows(live + 1)) {
         assert!(writer.remove(pair[0], value));
-        writer.insert(pair[live], value + live as u32);
+        writer.insert(pair[live], value + lasting);
     }
     writer.check();
     assert!(writer.table.state().buckets() <= buckets + 1);

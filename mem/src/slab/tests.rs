@@ -214,7 +214,8 @@ fn threads_change_records_one_at_a_time() {
             scope.spawn(move || {
                 barrier.wait();
                 for round in 0..ROUNDS {
-                    let mut record = slab.lock(slots[(round + thread) as usize % 4]);
+                    let mut record = slab
+                        .lock(slots[usize::try_from((round + thread) % 4).expect("below four")]);
                     // Not atomic, so every loss or tear of an exclusive access shows.
                     record.key += 1;
                     let key = record.key;

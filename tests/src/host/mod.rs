@@ -1,7 +1,7 @@
 //! Real kernels: a host that the test makes, a real daemon on it, real programs in its containers.
 //!
 //! The kernel lets only a process with one thread make and enter user namespaces, so the test program
-//! executes itself once a scenario ([`suite`]). That process makes the host ([`stage`]): a network
+//! executes itself once a scenario (`suite`). That process makes the host (`stage`): a network
 //! namespace, a process namespace, which ends everything in it when it ends, and mounts of its own,
 //! which leave no file behind. In there it runs [`heddle`](Heddle), which is the test program again,
 //! under another name.

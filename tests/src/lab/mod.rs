@@ -2,7 +2,7 @@
 //!
 //! In the order in which a test meets them:
 //!
-//! 1. [`Plan`] — networks, hosts and legs, said fluently; [`campus`] is the one that most tests use,
+//! 1. [`Plan`] — networks, hosts and legs, said fluently; [`campus()`] is the one that most tests use,
 //!    and [`SIDES`] are its addresses in both families.
 //! 2. [`Lab`] — the switch under a plan: send frames, let time pass, change the plan.
 //! 3. [`Step`] — what one of these did, held against what the test says it must have done. **Everything
