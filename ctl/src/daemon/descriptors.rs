@@ -1,6 +1,6 @@
 //! The sibling socket, on which descriptors are passed.
 //!
-//! A client sends one message: a [`Manifest`](crate::plumb::Manifest) as JSON, with the descriptors it lists. It is answered with
+//! A client sends one message: a [`Manifest`] as JSON, with the descriptors it lists. It is answered with
 //! `{"token": "..."}`, which a request on the API socket then names, or with an error. The connection
 //! stays open: an endpoint that was attached by descriptors alone ends with it.
 
