@@ -5,7 +5,7 @@
 //! 1. [`Slab`] holds the records, each behind a lock of one byte; [`Record`] is what may lie in one:
 //!    plain words without pointers, so that zero bytes are a valid value.
 //! 2. [`Index`] finds a slot by the [`KeyedHash`] of its key, without a lock, while its one
-//!    [`IndexWriter`] changes it. It grows bucket by bucket, never in one go. [`prefetch`] asks for
+//!    [`IndexWriter`] changes it. It grows bucket by bucket, never in one go. [`prefetch()`] asks for
 //!    what a whole burst will need.
 //! 3. [`Wheel`] says whose time has come, for any number of timers at the same small cost.
 //! 4. [`Links`] and [`List`] keep slots in order of age, for who must make room.
