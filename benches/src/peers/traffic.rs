@@ -19,6 +19,9 @@ const CHUNK: usize = 64 << 10;
 /// Octets of one read of a stream.
 const READ: usize = 256 << 10;
 
+/// Connections at a time where their number is measured. One alone would measure latency.
+const CONVERSATIONS: usize = 8;
+
 /// Octets of a request and of its answer.
 const REQUEST: usize = 64;
 
@@ -90,10 +93,25 @@ pub(crate) fn pour(to: SocketAddr, time: Duration) -> Result<u64, Problem> {
     Ok(octets)
 }
 
-/// Answers requests on one connection after the other until it is killed. It closes first, so that
-/// the port that waits for late segments (RFC 9293 §3.6.1) is its own and not one of the client's.
+/// Answers requests on some connections at a time until it is killed. It closes first, so that the
+/// port that waits for late segments (RFC 9293 §3.6.1) is its own and not one of the client's.
 pub(crate) fn serve(listener: OwnedFd) -> Result<(), Problem> {
-    let listener = TcpListener::from(listener);
+    let listener = &TcpListener::from(listener);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..CONVERSATIONS)
+            .map(|_| scope.spawn(|| serve_one_by_one(listener).map_err(|error| error.to_string())))
+            .collect();
+        all.into_iter().try_for_each(|thread| ended(thread.join()))
+    })
+}
+
+/// What a thread came to.
+fn ended<T>(joined: std::thread::Result<Result<T, String>>) -> Result<T, Problem> {
+    let outcome = joined.map_err(|_| "a thread panicked")?;
+    Ok(outcome?)
+}
+
+fn serve_one_by_one(listener: &TcpListener) -> Result<(), Problem> {
     loop {
         let (mut stream, _) = listener.accept()?;
         let mut request = [0; REQUEST];
@@ -103,9 +121,21 @@ pub(crate) fn serve(listener: OwnedFd) -> Result<(), Problem> {
     }
 }
 
-/// Connects, asks, waits for the answer and the end, again and again for a time: how often, and the
-/// seconds it took.
+/// Connects, asks, waits for the answer and the end, again and again for a time, on some connections
+/// at once: how often, and the seconds it took.
 pub(crate) fn ask(to: SocketAddr, time: Duration) -> Result<(u64, f64), Problem> {
+    let begin = monotonic();
+    let count = std::thread::scope(|scope| {
+        let ask = || ask_one_by_one(to, time).map_err(|error| error.to_string());
+        let all: Vec<_> = (0..CONVERSATIONS).map(|_| scope.spawn(ask)).collect();
+        all.into_iter()
+            .map(|thread| ended(thread.join()))
+            .sum::<Result<u64, Problem>>()
+    })?;
+    Ok((count, (monotonic() - begin).as_secs_f64()))
+}
+
+fn ask_one_by_one(to: SocketAddr, time: Duration) -> Result<u64, Problem> {
     let begin = monotonic();
     let mut count = 0;
     while monotonic() - begin < time {
@@ -118,7 +148,7 @@ pub(crate) fn ask(to: SocketAddr, time: Duration) -> Result<(u64, f64), Problem>
         }
         count += 1;
     }
-    Ok((count, (monotonic() - begin).as_secs_f64()))
+    Ok(count)
 }
 
 /// Keeps this process on one processor, if there is another one for the others.
