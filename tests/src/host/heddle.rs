@@ -239,6 +239,29 @@ pub struct Holdings {
     pub keeper_descriptors: usize,
 }
 
+impl Holdings {
+    /// Whether nothing was kept since `before`. What was about to be closed then may be gone now.
+    #[must_use]
+    pub fn keep_nothing_since(&self, before: &Holdings) -> bool {
+        let Holdings {
+            descriptors,
+            threads,
+            keeper_descriptors,
+            ..
+        } = *self;
+        let counted = Holdings {
+            descriptors: before.descriptors,
+            threads: before.threads,
+            keeper_descriptors: before.keeper_descriptors,
+            ..self.clone()
+        };
+        counted == *before
+            && descriptors <= before.descriptors
+            && threads <= before.threads
+            && keeper_descriptors <= before.keeper_descriptors
+    }
+}
+
 fn descriptors(pid: u64) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
