@@ -17,7 +17,8 @@ const DEFAULT_SESSIONS: u32 = 1 << 20;
 /// How to run the daemon.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Worker threads of the dataplane, at least 1 [default: one a core, up to 4]
+    /// Worker threads of the dataplane, at least 1 [default: one for two cores, up to
+    /// 4]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(1..=64))]
     workers: Option<u16>,
 

@@ -51,7 +51,7 @@ pub struct Options {
     pub sockets: Sockets,
     /// Where state is kept.
     pub store: PathBuf,
-    /// Worker threads; one a core up to four if absent.
+    /// Worker threads; one for two cores up to four if absent.
     pub workers: Option<u16>,
     /// What endpoints are made of; what works if absent.
     pub endpoint: Option<EndpointKind>,

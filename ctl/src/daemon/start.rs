@@ -29,7 +29,8 @@ use crate::api::{ApiError, EndpointKind, ErrorCode};
 use crate::keeper::{self, Inherited};
 use crate::store::{RedbStore, Store};
 
-/// Worker threads unless told otherwise: one a core, up to this many.
+/// Worker threads unless told otherwise: one for two cores, up to this many. Those who send the frames
+/// need the other core.
 const MOST_WORKERS: usize = 4;
 
 /// How long the workers may take to end, and after them whatever else still works.
@@ -226,7 +227,9 @@ fn settings(options: &Options) -> Settings {
 
 fn make_switch(options: &Options, gone: Arc<Notify>) -> Result<(Switch, Vec<Worker>), ApiError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = options.workers.map_or(cores.min(MOST_WORKERS), usize::from);
+    let workers = options
+        .workers
+        .map_or((cores / 2).clamp(1, MOST_WORKERS), usize::from);
     let sessions = heddle_nat::Limits {
         sessions: options.sessions,
         ..heddle_nat::Limits::default()
