@@ -200,6 +200,26 @@ impl Heddle {
         )
     }
 
+    /// The same once nothing changes any more: what is on its way to be closed must not be counted as
+    /// what there was before.
+    ///
+    /// # Panics
+    ///
+    /// It never settles.
+    #[must_use]
+    pub fn settled_holdings(&self) -> Holdings {
+        /// Looks in a row that see the same; one takes three commands.
+        const LOOKS: u32 = 10;
+        let (mut settled, mut looks) = (self.holdings(), 0);
+        eventually("nothing changes any more", || {
+            let now = self.holdings();
+            looks = if now == settled { looks + 1 } else { 0 };
+            settled = now;
+            looks == LOOKS
+        });
+        settled
+    }
+
     /// Everything that somebody has made, as listings show it, and what that takes.
     #[must_use]
     pub fn holdings(&self) -> Holdings {

@@ -206,7 +206,7 @@ fn mistakes_are_explained_and_change_nothing(host: &mut Host) {
     let addresses = ["--ip", "10.20.0.7", "--ip", "fd20::7"];
     attach_with(host, &alice, "lan", "alice", &addresses);
     attach_with(host, &bob, "shop", "bob", &["-p", "8080:80"]);
-    let before = host.heddle.holdings();
+    let before = host.heddle.settled_holdings();
     let pid = carol.pid.to_string();
     let mut faults = Vec::new();
     for &(line, complaint, hint) in MISTAKES {
@@ -285,7 +285,7 @@ fn wrong_uses_of_the_command_are_told_apart(host: &mut Host) {
 fn somebody_else_s_namespace_is_refused(host: &mut Host) {
     host.heddle.start(&[]);
     host.heddle.run(&["network", "create", "lan"]);
-    let before = host.heddle.holdings();
+    let before = host.heddle.settled_holdings();
     // A process of the host is in the daemon's own namespace.
     let mut idle = Command::new("/bin/sleep");
     idle.arg("600");

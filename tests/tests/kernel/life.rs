@@ -395,7 +395,7 @@ fn fifty_attachments_leak_nothing(host: &mut Host) {
     };
     // What is made only once is made before the count.
     round(3);
-    let before = host.heddle.holdings();
+    let before = host.heddle.settled_holdings();
     round(50);
     eventually("everything is as before", || {
         host.heddle.holdings().keep_nothing_since(&before)

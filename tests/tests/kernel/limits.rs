@@ -85,7 +85,7 @@ fn check_without_tun(host: &mut Host) {
     assert!(fault.contains("/dev/net/tun"), "{fault}");
     host.heddle.run(&["network", "create", "lan"]);
     let (alice, bob) = (host.container(), host.container());
-    let before = host.heddle.holdings();
+    let before = host.heddle.settled_holdings();
     let pid = alice.pid.to_string();
     let wanted = ["attach", &pid, "--network", "lan", "--endpoint", "tap"];
     let refusal = host.heddle.refused(&wanted);

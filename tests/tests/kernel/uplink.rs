@@ -112,7 +112,7 @@ fn host_mac() -> String {
 fn an_interface_that_may_not_be_used_is_refused(host: &mut Host) {
     host.heddle.start(&[]);
     let _router = lay_cable(host);
-    let before = host.heddle.holdings();
+    let before = host.heddle.settled_holdings();
     let create = [
         "network",
         "create",
