@@ -35,7 +35,7 @@ impl<'b> Frame<'b> {
             }),
             Err(VnetError::ChecksumAbsent | VnetError::ChecksumPlace)
                 if header.gso_type == VnetHeader::NONE.gso_type
-                    && header.checksum_is_within(frame.len()) =>
+                    && header.checksum_is_carried(frame.len(), &summary) =>
             {
                 Frame::parse_completed(bytes, &header)
             }

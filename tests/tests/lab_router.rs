@@ -5,7 +5,7 @@ use std::time::Duration;
 use heddle_switch::{Cause, link_local};
 use heddle_tests::lab::{Lab, SIDES, Side, Told, campus};
 use heddle_wire::builder::{Link, TcpHeader, offload};
-use heddle_wire::{Family, MacAddr, Protocol, Summary, VnetHeader};
+use heddle_wire::{Family, MacAddr, Protocol, Summary, VnetError, VnetHeader};
 
 const V4: &Side = &SIDES[0];
 const V6: &Side = &SIDES[1];
@@ -516,5 +516,26 @@ fn a_tunnels_inner_checksum_is_completed_on_the_way() {
         let there = lab.from_gateway("d").ip(side.a, side.d).hop_limit(63);
         lab.send_with("a", &vnet, &frame)
             .arrives("d", &outer(&there, &vxlan));
+    }
+}
+
+#[test]
+fn a_checksum_is_not_completed_in_an_ethernet_header() {
+    for side in &SIDES {
+        let mut lab = campus();
+        let frame = lab.link("a", "b").ip(side.a, side.b).udp(4000, 53, b"");
+        // Of the destination, the source and the type.
+        for place in [0, 6, 12] {
+            let vnet = VnetHeader {
+                checksum_offset: place,
+                ..offload(&mut frame.clone(), None)
+            };
+            let vnet = VnetHeader {
+                checksum_start: 0,
+                ..vnet
+            };
+            lab.send_with("a", &vnet, &frame)
+                .drops("a", VnetError::ChecksumPlace);
+        }
     }
 }

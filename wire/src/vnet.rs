@@ -209,11 +209,14 @@ impl VnetHeader {
         self.flags & NEEDS_CHECKSUM != 0
     }
 
-    /// Whether a partial checksum lies inside a frame of `frame_len` bytes, wherever that is.
+    /// Whether a partial checksum lies in what a frame of `frame_len` bytes carries, wherever there. No
+    /// protocol has one in the link layer, and completing it there would change who the frame is for.
     #[must_use]
-    pub fn checksum_is_within(&self, frame_len: usize) -> bool {
+    pub fn checksum_is_carried(&self, frame_len: usize, summary: &Summary) -> bool {
         let place = usize::from(self.checksum_start) + usize::from(self.checksum_offset);
-        self.needs_checksum() && place + 2 <= frame_len
+        self.needs_checksum()
+            && self.checksum_start >= summary.network_offset
+            && place + 2 <= frame_len
     }
 
     /// Whether the checksum was verified already.
