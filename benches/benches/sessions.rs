@@ -57,10 +57,7 @@ struct Table {
 
 impl Table {
     fn new(family: Family, sessions: u32) -> Table {
-        let limits = Limits {
-            sessions: sessions + u32::from(NEW),
-            sessions_per_owner: sessions + u32::from(NEW),
-        };
+        let limits = Limits::undivided(sessions + u32::from(NEW));
         let table = Table {
             nat: Nat::new(limits, [7; 64], NOW),
             family,

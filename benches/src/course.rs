@@ -118,10 +118,7 @@ impl Course {
         let side = SIDES.iter().find(|side| side.family == family);
         let side = side.expect("the campus has both families");
         let lab = campus_online_with(|plan| {
-            plan.sessions(Limits {
-                sessions: 1 << 16,
-                sessions_per_owner: 1 << 16,
-            });
+            plan.sessions(Limits::undivided(1 << 16));
         });
         let (frame, expected) = frames(&lab, way, carried, side);
         let [to_member, to_leg] = ["b", "wan"].map(|port| lab.peer(port).clone());

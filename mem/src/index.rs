@@ -104,6 +104,24 @@ impl Index {
         (Self { table }, writer)
     }
 
+    /// Octets that an entry takes at most. Of the buckets there is one for each [`LOAD`] entries; and as
+    /// chains are kept tight, one more for each [`LANES`](bucket::LANES) that have overflown.
+    pub const OCTETS_PER_ENTRY: usize =
+        size_of::<Bucket>().div_ceil(LOAD) + size_of::<Bucket>().div_ceil(bucket::LANES);
+
+    /// Octets that an index of at most `entries` entries takes at most, if it began with no more than
+    /// [`Self::MOST_INITIAL_BUCKETS`].
+    #[must_use]
+    pub const fn memory_bound(entries: usize) -> usize {
+        let start = size_of::<Table>()
+            + size_of::<IndexWriter>()
+            + Self::MOST_INITIAL_BUCKETS * size_of::<Bucket>();
+        start.saturating_add(entries.saturating_mul(Self::OCTETS_PER_ENTRY))
+    }
+
+    /// For [`Self::memory_bound`].
+    pub const MOST_INITIAL_BUCKETS: usize = 1 << 10;
+
     /// Offers `accept` the values under `hash`, and perhaps others, until it accepts one.
     ///
     /// `accept` verifies: it locks the record that the value stands for, compares the key, and returns

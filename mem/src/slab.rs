@@ -204,6 +204,18 @@ impl<R: Record> Slab<R> {
         self.extent.load(Ordering::Acquire)
     }
 
+    /// Octets that a record takes, its lock included.
+    #[must_use]
+    pub const fn octets_per_record() -> usize {
+        size_of::<Slot<R>>()
+    }
+
+    /// Octets that a slab of at most `limit` records takes at most.
+    #[must_use]
+    pub const fn memory_bound(limit: u32) -> usize {
+        size_of::<Self>().saturating_add((limit as usize).saturating_mul(size_of::<Slot<R>>()))
+    }
+
     /// Bytes of memory in use: whatever was in use at once, since memory is not returned.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -2,10 +2,11 @@
 //!
 //! Everything here is behind the mutex of [`crate::Nat`].
 
-use heddle_mem::{IndexWriter, Instant, KeyedHash, Links, List, Slab};
+use heddle_mem::{Index, IndexWriter, Instant, KeyedHash, Links, Slab};
 use heddle_wire::Address;
 
 use crate::mapping::Mappings;
+use crate::owner::{Owner, Shelf};
 use crate::session::{Class, Held, Session, Side};
 use crate::tuple::Direction;
 
@@ -20,25 +21,6 @@ pub(crate) struct Files {
     pub(crate) mappings: Mappings,
     links: Links,
     owners: Vec<Owner>,
-}
-
-/// What one owner holds.
-#[derive(Debug, Default)]
-struct Owner {
-    sessions: u32,
-    closing: List,
-    unreplied: List,
-    open: List,
-}
-
-impl Owner {
-    fn list(&mut self, class: Class) -> &mut List {
-        match class {
-            Class::Closing => &mut self.closing,
-            Class::Unreplied => &mut self.unreplied,
-            Class::Open => &mut self.open,
-        }
-    }
 }
 
 /// What the index says of a tuple: which record, and in which direction it is that record's tuple.
@@ -78,44 +60,52 @@ impl Files {
         }
     }
 
-    /// Sessions charged to `owner`.
-    pub(crate) fn sessions_of(&self, owner: Side) -> u32 {
-        self.owners
-            .get(usize::from(owner.0))
-            .map_or(0, |owner| owner.sessions)
+    /// What `owner` holds; nothing if it never held anything.
+    pub(crate) fn owner(&self, owner: Side) -> Option<&Owner> {
+        self.owners.get(usize::from(owner.0))
     }
 
-    /// The owner's sessions that can be given up, those that are missed least first: the closing ones,
-    /// then the unreplied ones, the oldest of each first.
-    pub(crate) fn least_missed(&self, owner: Side) -> impl Iterator<Item = u32> {
-        self.owners
-            .get(usize::from(owner.0))
-            .into_iter()
-            .flat_map(|owner| [&owner.closing, &owner.unreplied])
-            .flat_map(|list| self.links.iter(list))
+    /// The same, to be changed.
+    pub(crate) fn owner_mut(&mut self, owner: Side) -> &mut Owner {
+        owner_of(&mut self.owners, owner)
+    }
+
+    /// The owner's sessions that may hold a port it would rather use for something new.
+    pub(crate) fn port_holders(&self, owner: Side) -> impl Iterator<Item = u32> {
+        let owner = self.owner(owner).into_iter();
+        owner.flat_map(|owner| owner.port_holders(&self.links))
     }
 
     /// Files a new session.
-    pub(crate) fn file(&mut self, slot: u32, session: &Session, hashes: [u64; 2]) {
+    pub(crate) fn file(
+        &mut self,
+        hash: &KeyedHash,
+        slot: u32,
+        session: &Session,
+        hashes: [u64; 2],
+    ) {
         for direction in Direction::BOTH {
             let entry = Entry { slot, direction };
             self.index.insert(hashes[direction.index()], entry.pack());
         }
-        let owner = usize::from(session.owner().0);
-        if self.owners.len() <= owner {
-            self.owners.resize_with(owner + 1, Owner::default);
-        }
-        let owner = &mut self.owners[owner];
-        owner.sessions += 1;
-        self.links
-            .push_back(owner.list(session.filed_under()), slot);
+        let shelf = Shelf::of(hash, session, session.filed_under());
+        let Files { links, owners, .. } = self;
+        owner_of(owners, session.owner()).add(links, slot, shelf);
     }
 
     /// Moves a session to the list of another class.
-    pub(crate) fn refile(&mut self, slot: u32, owner: Side, from: Class, to: Class) {
-        if let Some(owner) = self.owners.get_mut(usize::from(owner.0)) {
-            self.links.remove(owner.list(from), slot);
-            self.links.push_back(owner.list(to), slot);
+    pub(crate) fn refile(
+        &mut self,
+        hash: &KeyedHash,
+        slot: u32,
+        session: &Session,
+        from: Class,
+        to: Class,
+    ) {
+        let [from, to] = [from, to].map(|class| Shelf::of(hash, session, class));
+        if let Some(owner) = self.owners.get_mut(usize::from(session.owner().0)) {
+            owner.remove(&mut self.links, slot, from);
+            owner.add(&mut self.links, slot, to);
         }
     }
 
@@ -150,9 +140,9 @@ impl Files {
                 .remove(hash.hash(&session.tuple(direction).words()), entry.pack());
             debug_assert!(was_there, "a session is indexed by both tuples");
         }
+        let shelf = Shelf::of(hash, session, session.filed_under());
         if let Some(owner) = self.owners.get_mut(usize::from(session.owner().0)) {
-            owner.sessions = owner.sessions.saturating_sub(1);
-            self.links.remove(owner.list(session.filed_under()), slot);
+            owner.remove(&mut self.links, slot, shelf);
         }
         let [source, destination] = self.mappings_of(hash, session);
         if let Some((id, peer)) = source {
@@ -192,13 +182,42 @@ impl Files {
         }
     }
 
+    /// Octets that `sessions` sessions of `owners` owners can take here, each with a mapping of its own.
+    pub(crate) fn memory_bound(&self, sessions: usize, owners: usize) -> usize {
+        // A vector that grows may be twice as long as what is in it.
+        let per_owner = 2 * size_of::<Owner>() + Owner::MOST_MEMORY + 2 * size_of::<u32>();
+        (sessions.saturating_mul(FILING))
+            .saturating_add(self.mappings.memory_bound())
+            .saturating_add((owners + 4).saturating_mul(per_owner))
+    }
+
+    /// Octets that a session takes at most, its mapping apart.
+    pub(crate) fn octets_per_session() -> usize {
+        Slab::<Session>::octets_per_record() + 2 * Index::OCTETS_PER_ENTRY + FILING
+    }
+
+    /// Octets that a mapping takes at most.
+    pub(crate) fn octets_per_mapping() -> usize {
+        Mappings::octets_per_mapping()
+    }
+
     /// Octets of memory in use for `slots` sessions.
     pub(crate) fn memory(&self, slots: usize) -> usize {
         self.index.memory()
             + self.mappings.memory()
             + self.owners.capacity() * size_of::<Owner>()
+            + self.owners.iter().map(Owner::memory).sum::<usize>()
             + slots * FILING
     }
+}
+
+/// What an owner holds, made if need be.
+fn owner_of(owners: &mut Vec<Owner>, owner: Side) -> &mut Owner {
+    let owner = usize::from(owner.0);
+    if owners.len() <= owner {
+        owners.resize_with(owner + 1, Owner::default);
+    }
+    &mut owners[owner]
 }
 
 #[cfg(test)]

@@ -15,15 +15,17 @@
 //! another one, a *session* is one flow through it. Time and randomness are arguments.
 //!
 //! Below the surface: `session` is the record of a flow, `table` finds and ends it, `files` knows it
-//! by tuple and by owner. `mapping` knows which outside port belongs to whom, `permission` whom it has
+//! by tuple and by owner, and `owner` what it would miss least. `mapping` knows which outside port belongs to whom, `permission` whom it has
 //! spoken to, and `ports` which ports are free or rest. Nobody but [`Nat`] uses these.
 
 #![forbid(unsafe_code)]
 
 mod error;
 mod files;
+mod limits;
 mod mapping;
 mod open;
+mod owner;
 mod permission;
 mod ports;
 mod published;
@@ -35,12 +37,14 @@ mod tuple;
 mod world;
 
 pub use error::TranslatedError;
+pub use limits::{Holdings, Limits};
 pub use mapping::Filtering;
 pub use open::{Destination, Inbound, Opening, Source};
+pub use owner::Origin;
 pub use ports::REST;
 pub use published::{Publication, PublishError, Published};
 pub use session::{
     Class, DNS_TIMEOUT, ICMP_TIMEOUT, Packet, Session, SessionState, Side, UDP_TIMEOUT,
 };
-pub use table::{Hit, Limits, Nat, Refusal};
+pub use table::{Hit, Nat, Refusal};
 pub use tuple::{Direction, Tuple, Zone, quoted};

@@ -83,6 +83,7 @@ pub(crate) struct Mappings {
     pools: BTreeMap<PoolKey, PortPool>,
     /// How many each owner holds.
     holdings: Vec<u32>,
+    limit: u32,
 }
 
 /// What a new mapping is made from.
@@ -94,6 +95,16 @@ pub(crate) struct Wanted {
     pub(crate) zone: Zone,
     pub(crate) outside: Address,
     pub(crate) owner: Side,
+}
+
+/// What the making of a mapping depends on besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grounds<'a> {
+    pub(crate) published: &'a Published,
+    /// 64 unpredictable bits.
+    pub(crate) random: u64,
+    /// Whether the owner holds so little that it may have one of the last ports.
+    pub(crate) is_modest: bool,
 }
 
 /// Where a mapping leads.
@@ -148,6 +159,7 @@ impl Mappings {
             permissions: Permissions::new(limit),
             pools: BTreeMap::new(),
             holdings: Vec::new(),
+            limit,
         }
     }
 
@@ -214,8 +226,7 @@ impl Mappings {
         &mut self,
         hash: &KeyedHash,
         wanted: &Wanted,
-        published: &Published,
-        random: u64,
+        grounds: &Grounds<'_>,
         now: Instant,
     ) -> Result<Found, NoMapping> {
         let Wanted {
@@ -228,9 +239,10 @@ impl Mappings {
         let wish = Wish {
             preferred,
             owner: fingerprint(hash, wanted.inside, preferred),
-            random,
+            random: grounds.random,
+            is_modest: grounds.is_modest,
         };
-        let reserved = |port| reserved_until(published, zone, protocol, outside, port);
+        let reserved = |port| reserved_until(grounds.published, zone, protocol, outside, port);
         let pool = self
             .pools
             .entry((zone, outside, protocol.0))
@@ -441,6 +453,22 @@ impl Mappings {
             .filter_map(|place| place.checked_sub(1))
             .any(|slot| sessions.lock(slot).peer_through(mapping) == Some(peer))
             || self.permissions.contains(hash, sessions, mapping, peer)
+    }
+
+    /// Octets that all mappings can take at the outside addresses that have been used, what is kept of
+    /// owners apart.
+    pub(crate) fn memory_bound(&self) -> usize {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        (limit.saturating_mul(Mappings::octets_per_mapping()))
+            .saturating_add(4 * Index::memory_bound(0))
+            .saturating_add(self.pools.len() * PortPool::MOST_MEMORY)
+    }
+
+    /// Octets that a mapping takes at most, with whom it lets in.
+    pub(crate) fn octets_per_mapping() -> usize {
+        Slab::<Mapping>::octets_per_record()
+            + 2 * Index::OCTETS_PER_ENTRY
+            + Permissions::OCTETS_EACH
     }
 
     /// Octets of memory in use.

@@ -7,16 +7,12 @@
 use heddle_mem::Instant;
 use heddle_wire::{Address, Rewrite};
 
-use crate::mapping::{Filtering, Found, NoMapping, Wanted};
+use crate::mapping::{Filtering, Found, Grounds, NoMapping, Wanted};
+use crate::owner::Origin;
 use crate::published::Published;
 use crate::session::{Held, Packet, Session, Side};
 use crate::table::{Nat, Refusal, Tables};
 use crate::tuple::{Direction, Tuple, Zone};
-
-/// Mappings that one owner may hold (RFC 6888 §3 REQ-4), if [`Limits`](crate::Limits) do not allow
-/// less: half of the ports of one address and protocol, so that nobody alone can leave the others
-/// without, and more than the 28,232 that a Linux host uses by default.
-const MAPPINGS_PER_OWNER: u32 = 1 << 15;
 
 /// Own sessions that are looked at in search of a port to take over.
 const CANDIDATES: usize = 64;
@@ -168,7 +164,7 @@ impl Nat {
         hash: u64,
         now: Instant,
     ) -> Result<Rewrite, Refusal> {
-        self.make_room(tables, opening.owner(), now)?;
+        self.make_room(tables, opening, now)?;
         let translation = self.translate(tables, opening, now)?;
         let made = self.enter(tables, opening, &translation, hash, now);
         if made.is_err() {
@@ -218,20 +214,6 @@ impl Nat {
             mappings.grant(&self.hash, &self.sessions, source.id, peer, slot);
         }
         Ok(session.rewrite(Direction::Original))
-    }
-
-    /// Makes sure that `owner` may have one more session, at the cost of its own dead ones.
-    fn make_room(&self, tables: &mut Tables, owner: Side, now: Instant) -> Result<(), Refusal> {
-        let refusal = if tables.files.sessions_of(owner) >= self.limits.sessions_per_owner {
-            Refusal::OwnerQuota
-        } else if self.sessions.len() >= self.limits.sessions {
-            Refusal::SessionsExhausted
-        } else {
-            return Ok(());
-        };
-        let least_missed = tables.files.least_missed(owner).next().ok_or(refusal)?;
-        self.remove(tables, least_missed, now);
-        Ok(())
     }
 
     /// The tuple of the answers, and the mappings it goes through.
@@ -334,8 +316,14 @@ impl Nat {
         if let Some(found) = mappings.by_inside(&self.hash, wanted) {
             return Ok(found);
         }
-        let made = if mappings.held_by(wanted.owner) < MAPPINGS_PER_OWNER {
-            mappings.create(&self.hash, wanted, opening.published, opening.random, now)
+        let held = mappings.held_by(wanted.owner);
+        let made = if held < self.limits.mappings_per_owner {
+            let grounds = Grounds {
+                published: opening.published,
+                random: opening.random,
+                is_modest: held < self.limits.guaranteed_per_owner,
+            };
+            mappings.create(&self.hash, wanted, &grounds, now)
         } else {
             Err(NoMapping::PortsExhausted)
         };
@@ -371,19 +359,28 @@ impl Nat {
             (sessions == 1 && serves).then_some((slot, mapping.outside_port))
         };
         let (slot, port) = files
-            .least_missed(wanted.owner)
+            .port_holders(wanted.owner)
             .take(CANDIDATES)
             .find_map(port_of)
             .ok_or(NoMapping::PortsExhausted)?;
-        self.remove(tables, slot, now);
+        self.evict(tables, slot, now);
         tables.files.mappings.take_over(&self.hash, wanted, port)
     }
 }
 
 impl Opening<'_> {
     /// Who is charged: the inside, and where both are, whoever begins.
-    fn owner(&self) -> Side {
-        self.sides[usize::from(self.tuple.zone != Zone::INSIDE)]
+    pub(crate) fn owner(&self) -> Side {
+        self.sides[usize::from(self.origin() == Origin::Outside)]
+    }
+
+    /// Who begins.
+    pub(crate) fn origin(&self) -> Origin {
+        if self.tuple.zone == Zone::INSIDE {
+            Origin::Inside
+        } else {
+            Origin::Outside
+        }
     }
 }
 

@@ -66,6 +66,11 @@ impl Entry {
 }
 
 impl Permissions {
+    /// Octets that a session's permission takes at most: an entry of the index, and half of a record that
+    /// it shares with one other.
+    pub(crate) const OCTETS_EACH: usize =
+        Index::OCTETS_PER_ENTRY + Slab::<Shared>::octets_per_record();
+
     pub(crate) fn new(limit: u32) -> Permissions {
         Permissions {
             index: Index::new(INITIAL_BUCKETS).1,

@@ -18,6 +18,10 @@
 //! 7857 §8). Each of the two classes has its own queue of resting ports, so that the one that has
 //! rested longest is always at hand.
 //!
+//! **The last ports are for those who have few.** Of the user ports and of the identifiers of queries one in
+//! [`RESERVE`] is not given to who has many already, so that a few who take all they may leave some to
+//! everybody else; resting ports count, because who lets its flows time out has used them up just as well.
+//!
 //! **Work is bounded.** No call does more than one pass over the bitmap. Ports whose rest is over wake
 //! [a few](WAKES) at a time, when a port of their class is asked for: a pool that thousands left at
 //! once must not make one packet wait for all of them two minutes later.
@@ -42,8 +46,14 @@ const PROBES: usize = 16;
 /// keeps up.
 const WAKES: usize = 8;
 
+/// One port in so many is only for those who have few.
+const RESERVE: u32 = 8;
+
 /// Ports of one [`Chunk`] of records.
 const CHUNK: usize = 256;
+
+/// Chunks of all ports.
+const CHUNKS: usize = WORDS * 64 / CHUNK;
 
 /// Words of the bitmap.
 const WORDS: usize = 1024;
@@ -59,6 +69,8 @@ pub(crate) struct PortPool {
     /// Resting ports of each class.
     queues: [Queue; 2],
     used: u32,
+    /// Ports of each class that are used or rest.
+    taken_of: [u32; 2],
 }
 
 type Chunk = [Rest; CHUNK];
@@ -89,6 +101,8 @@ pub(crate) struct Wish {
     pub(crate) owner: u32,
     /// 64 unpredictable bits.
     pub(crate) random: u64,
+    /// Whether who asks has few ports, and so may have one of the last.
+    pub(crate) is_modest: bool,
 }
 
 /// No port can be had.
@@ -103,6 +117,7 @@ impl PortPool {
             chunks: (0..=usize::from(u16::MAX) / CHUNK).map(|_| None).collect(),
             queues: [Queue::default(); 2],
             used: 0,
+            taken_of: [0; 2],
         }
     }
 
@@ -124,6 +139,7 @@ impl PortPool {
             preferred,
             owner,
             random,
+            is_modest,
         } = *wish;
         let class = self.class(preferred);
         for _ in 0..WAKES {
@@ -131,8 +147,10 @@ impl PortPool {
                 break;
             }
         }
+        let may_take_more =
+            is_modest || self.taken_of[class.queue] < class.size() - class.reserve();
         if class.contains(preferred) && reserved(preferred).is_none() {
-            if !self.is_taken(preferred) {
+            if may_take_more && !self.is_taken(preferred) {
                 return Ok(self.take(preferred));
             }
             let rests = self.rest(preferred).filter(|rest| rest.resting);
@@ -141,9 +159,12 @@ impl PortPool {
                 return Ok(self.take(preferred));
             }
         }
-        let port = self
-            .probe(class, random, &reserved)
-            .or_else(|| self.search(class, random, &reserved))
+        let free = || {
+            self.probe(class, random, &reserved)
+                .or_else(|| self.search(class, random, &reserved))
+        };
+        let port = if may_take_more { free() } else { None };
+        let port = port
             .or_else(|| self.cut_rest(class, &reserved, now))
             .ok_or(Exhausted)?;
         Ok(self.take(port))
@@ -189,6 +210,11 @@ impl PortPool {
     pub(crate) fn are_alike(&self, one: u16, other: u16) -> bool {
         self.class(one).queue == self.class(other).queue
     }
+
+    /// Octets that a pool takes at most.
+    pub(crate) const MOST_MEMORY: usize = size_of::<PortPool>()
+        + size_of::<[u64; WORDS]>()
+        + CHUNKS * (size_of::<Option<Box<Chunk>>>() + size_of::<Chunk>());
 
     /// Octets of memory in use.
     pub(crate) fn memory(&self) -> usize {
@@ -328,11 +354,14 @@ impl PortPool {
     fn take(&mut self, port: u16) -> u16 {
         self.taken[usize::from(port / 64)] |= 1 << (port % 64);
         self.used += 1;
+        self.taken_of[self.class(port).queue] += 1;
         port
     }
 
     fn vacate(&mut self, port: u16) {
         self.taken[usize::from(port / 64)] &= !(1 << (port % 64));
+        let taken = &mut self.taken_of[self.class(port).queue];
+        *taken = taken.saturating_sub(1);
     }
 
     fn is_taken(&self, port: u16) -> bool {
@@ -376,6 +405,19 @@ struct Class {
 impl Class {
     fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+
+    fn size(self) -> u32 {
+        u32::from(self.last - self.first) + 1
+    }
+
+    /// How many are only for those who have few. Of the system ports none: hardly anybody uses them.
+    fn reserve(self) -> u32 {
+        if self.last < FIRST_USER_PORT {
+            0
+        } else {
+            self.size() / RESERVE
+        }
     }
 
     /// A port of the class, uniform to within 2^-48.

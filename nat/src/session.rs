@@ -18,6 +18,7 @@ use heddle_wire::{Address, Protocol, Rewrite};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::mapping::Found;
+use crate::owner::Origin;
 use crate::tcp::{self, Tracking, Window};
 use crate::tuple::{Direction, Tuple, Zone, high, low};
 
@@ -97,6 +98,7 @@ const FILED_MASK: u8 = 0b11 << 3;
 const FILED_UNREPLIED: u8 = 0b00 << 3;
 const FILED_OPEN: u8 = 0b01 << 3;
 const FILED_CLOSING: u8 = 0b10 << 3;
+const FILED_HALF_OPEN: u8 = 0b11 << 3;
 
 /// A count of 48 bits, the lowest 16 first: enough for a million a second over nine years.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -127,9 +129,11 @@ impl Count48 {
 pub enum Class {
     /// Over, kept only for late packets.
     Closing,
-    /// One side has spoken, the other has not answered, or the handshake is not complete. Also what
-    /// comes back by itself: see [`Session::class`].
+    /// One side has spoken, the other has not answered. Also what comes back by itself: see
+    /// [`Session::class`].
     Unreplied,
+    /// A connection of which the handshake is not complete.
+    HalfOpen,
     /// In use.
     Open,
 }
@@ -287,6 +291,16 @@ impl Session {
         Side(self.sides[usize::from(!self.is_from_inside(Direction::Original))])
     }
 
+    /// Who has begun it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        if self.is_from_inside(Direction::Original) {
+            Origin::Inside
+        } else {
+            Origin::Outside
+        }
+    }
+
     /// Whether packets of `direction` come from inside.
     #[inline]
     fn is_from_inside(&self, direction: Direction) -> bool {
@@ -355,6 +369,7 @@ impl Session {
         match self.flags & FILED_MASK {
             FILED_CLOSING => Class::Closing,
             FILED_OPEN => Class::Open,
+            FILED_HALF_OPEN => Class::HalfOpen,
             _ => Class::Unreplied,
         }
     }
@@ -364,6 +379,7 @@ impl Session {
         let filed = match class {
             Class::Closing => FILED_CLOSING,
             Class::Unreplied => FILED_UNREPLIED,
+            Class::HalfOpen => FILED_HALF_OPEN,
             Class::Open => FILED_OPEN,
         };
         self.flags = self.flags & !FILED_MASK | filed;
@@ -419,9 +435,8 @@ impl Session {
             | SessionState::Tcp(State::Established | State::OriginalFin | State::ReplyFin) => {
                 Class::Open
             }
-            SessionState::Unreplied | SessionState::Tcp(State::OriginalInit | State::ReplyInit) => {
-                Class::Unreplied
-            }
+            SessionState::Unreplied => Class::Unreplied,
+            SessionState::Tcp(State::OriginalInit | State::ReplyInit) => Class::HalfOpen,
             SessionState::Tcp(State::Closed | State::BothFin | State::Transitory) => Class::Closing,
         }
     }

@@ -19,9 +19,10 @@
 //! to the session it reads the deadline and files it again, or ends it. Only where a deadline comes
 //! *closer* (a connection that closes) is the wheel told.
 //!
-//! **A full table** never searches for a victim. Each owner has a list of its closing sessions and one
-//! of its unreplied ones, oldest first; what an owner cannot get is taken from the front of its own
-//! lists, or refused. Nobody else's sessions are touched.
+//! **A full table** never searches for a victim. What an owner cannot get is taken from the front of one
+//! of its own lists (`owner`), or refused. Nobody else's sessions are touched. But the last part of the
+//! table, and of each address's ports, is for owners that hold little ([`Limits`]): so those who hold much can
+//! leave nobody without.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -31,8 +32,9 @@ use heddle_mem::{Guard, Index, Instant, KeyedHash, Slab, Wheel};
 use heddle_wire::{Address, Protocol, Rewrite};
 
 use crate::files::{Entry, Files};
+use crate::limits::Limits;
 use crate::mapping::Mappings;
-use crate::session::{Held, Packet, Progress, Session, Side};
+use crate::session::{Class, Held, Packet, Progress, Session, Side};
 use crate::tuple::{Direction, Tuple, Zone};
 
 /// Buckets that the session index starts with.
@@ -50,26 +52,6 @@ const MAX_SESSIONS: u32 = (1 << 30) - 1;
 
 /// Stands for "no deadline" in [`Nat::next_deadline`].
 const NEVER: u64 = u64::MAX;
-
-/// How much state is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Sessions in all.
-    pub sessions: u32,
-    /// Sessions charged to one owner.
-    pub sessions_per_owner: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        // The numbers of a large Linux host (nf_conntrack_max 262144 by default, often raised): a
-        // session takes about 220 octets, so this is bounded by 220 MiB in all and 14 MiB an owner.
-        Limits {
-            sessions: 1 << 20,
-            sessions_per_owner: 1 << 16,
-        }
-    }
-}
 
 /// Sessions, mappings, ports: all state of address translation.
 #[derive(Debug)]
@@ -265,11 +247,15 @@ impl Nat {
         }
         let seen = *session;
         drop(session);
-        tables.files.refile(slot, seen.owner(), from, to);
+        tables.files.refile(&self.hash, slot, &seen, from, to);
         if earns_permission {
             tables.files.permit(&self.hash, &self.sessions, slot, &seen);
         }
         tables.wheel.schedule(slot, seen.deadline(now));
+        if to == Class::HalfOpen {
+            // A tuple that is used again.
+            self.bound_half_open(&mut tables, &seen, slot, now);
+        }
         self.publish_deadline(&tables);
     }
 
@@ -376,7 +362,7 @@ impl Nat {
     /// Sessions charged to one owner.
     #[must_use]
     pub fn sessions_of(&self, owner: Side) -> u32 {
-        self.lock().files.sessions_of(owner)
+        self.holdings_of(owner).sessions
     }
 
     /// Ports in use at an outside address.
@@ -405,7 +391,7 @@ impl Nat {
         now: Instant,
     ) {
         *self.sessions.lock(slot) = *session;
-        tables.files.file(slot, session, hashes);
+        tables.files.file(&self.hash, slot, session, hashes);
         tables.wheel.schedule(slot, session.deadline(now));
     }
 

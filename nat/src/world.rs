@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use heddle_mem::Instant;
-use heddle_wire::{Address, Protocol, Rewrite, TcpFlags};
+use heddle_wire::{Address, Family, Protocol, Rewrite, TcpFlags};
 
+use crate::limits::Limits;
 use crate::mapping::Filtering;
 use crate::open::{Destination, Opening, Source};
 use crate::published::Published;
 use crate::session::{Packet, Side};
-use crate::table::{Limits, Nat, Refusal};
+use crate::table::{Nat, Refusal};
 use crate::tcp::Segment;
 use crate::tuple::{Tuple, Zone};
 
@@ -24,6 +25,9 @@ pub(crate) const LEG: Side = Side(9);
 pub(crate) const ROOMY: Limits = Limits {
     sessions: 4_096,
     sessions_per_owner: 4_096,
+    half_open_per_owner: 4_096,
+    mappings_per_owner: 4_096,
+    guaranteed_per_owner: 64,
 };
 
 /// An address and a port.
@@ -148,6 +152,60 @@ impl World {
             random: self.draw(),
         };
         self.nat.open(&opening, self.now)
+    }
+
+    /// A packet arrives from a peer at a port that the first endpoint has published, the same number
+    /// inside.
+    pub(crate) fn knock(
+        &self,
+        protocol: Protocol,
+        from: Endpoint,
+        port: u16,
+    ) -> Result<Rewrite, Refusal> {
+        let tuple = tuple(protocol, from, (self.outside, port), OUTSIDE);
+        if let Some(result) = self.go_on(&tuple) {
+            return result;
+        }
+        let opening = Opening {
+            tuple,
+            sides: [LEG, self.owner(self.inside[0])],
+            destination: Destination::Published(self.inside[0], port),
+            source: Source::AsIs,
+            reply_zone: Zone::INSIDE,
+            packet: packet(protocol),
+            published: &self.published,
+            random: self.draw(),
+        };
+        self.nat.open(&opening, self.now)
+    }
+
+    /// A handshake from a peer at a published port is completed.
+    pub(crate) fn shake(&self, from: Endpoint, port: u16) -> Result<(), Refusal> {
+        self.knock(Protocol::TCP, from, port)?;
+        let question = tuple(Protocol::TCP, from, (self.outside, port), OUTSIDE);
+        let answer = tuple(Protocol::TCP, (self.inside[0], port), from, Zone::INSIDE);
+        let segments = [
+            (answer, segment(TcpFlags::SYN | TcpFlags::ACK, 70, 1_001)),
+            (question, segment(TcpFlags::ACK, 1_001, 71)),
+        ];
+        for (tuple, segment) in segments {
+            let packet = Packet {
+                segment: Some(segment),
+                ..packet(Protocol::TCP)
+            };
+            let hit = self.nat.lookup(&tuple).ok_or(Refusal::NotSyn)?;
+            self.nat.commit(hit, &packet, self.now)?;
+        }
+        Ok(())
+    }
+
+    /// The address this far behind a peer's network, one in each.
+    pub(crate) fn stranger(&self, number: u32) -> Address {
+        let bits = self.peers[0].bits();
+        match self.peers[0].family() {
+            Family::V4 => Address::from_bits(bits - (u128::from(number) << 8)),
+            Family::V6 => Address::from_bits(bits + (u128::from(number) << 80)),
+        }
     }
 
     /// Time passes, and what is over ends.

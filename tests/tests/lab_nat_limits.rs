@@ -101,8 +101,8 @@ fn when_no_port_is_free_the_sender_is_told() {
 fn small(sessions: u32, sessions_per_owner: u32) -> Lab {
     campus_online_with(|plan| {
         plan.sessions(Limits {
-            sessions,
             sessions_per_owner,
+            ..Limits::undivided(sessions)
         });
     })
 }

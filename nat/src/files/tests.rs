@@ -1,9 +1,10 @@
 use heddle_wire::{Protocol, TcpFlags};
 
 use super::Entry;
+use crate::limits::Limits;
 use crate::mapping::Filtering;
 use crate::session::{Packet, Side};
-use crate::table::{Limits, Refusal};
+use crate::table::Refusal;
 use crate::tuple::{Direction, Zone};
 use crate::world::{OUTSIDE, ROOMY, World, packet, segment, tuple};
 

@@ -1,8 +1,9 @@
 use heddle_wire::Protocol;
 
 use super::Filtering;
+use crate::limits::Limits;
 use crate::session::Side;
-use crate::table::{Limits, Refusal};
+use crate::table::Refusal;
 use crate::world::{LEG, OUTSIDE, ROOMY, World};
 
 const BOTH: [Protocol; 2] = [Protocol::TCP, Protocol::UDP];
@@ -211,8 +212,8 @@ fn an_owner_reclaims_its_own_oldest_session_and_nobody_elses() {
 #[test]
 fn a_table_that_has_no_room_for_a_mapping_gives_the_port_back() {
     let limits = Limits {
-        sessions: 3,
         sessions_per_owner: 3,
+        ..Limits::undivided(3)
     };
     for mut world in World::both(limits) {
         let [first, second] = world.inside;

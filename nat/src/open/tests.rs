@@ -1,10 +1,11 @@
 use heddle_wire::{Protocol, TcpFlags};
 
 use super::{Destination, Opening, Source};
+use crate::limits::Limits;
 use crate::mapping::Filtering;
 use crate::published::{Publication, Published};
 use crate::session::{Packet, Side};
-use crate::table::{Limits, Refusal};
+use crate::table::Refusal;
 use crate::tuple::Zone;
 use crate::world::{LEG, OUTSIDE, ROOMY, World, packet, segment, tuple};
 

@@ -13,6 +13,7 @@ fn wish(preferred: u16, owner: u32, random: u64) -> Wish {
         preferred,
         owner,
         random,
+        is_modest: true,
     }
 }
 
@@ -152,4 +153,31 @@ fn a_port_that_nothing_left_from_does_not_rest() {
     pool.release(5_000, 2, START);
     assert_eq!(pool.take_over(5_000), Ok(5_000));
     assert_eq!(pool.used(), 1);
+}
+
+#[test]
+fn the_last_ports_are_for_those_who_have_few() {
+    let mut pool = PortPool::new(Protocol::UDP);
+    let much = |random| Wish {
+        is_modest: false,
+        ..wish(5_000, 1, random)
+    };
+    let mut given = 0_u64;
+    while pool
+        .allocate(&much(given << 40), nothing_reserved, START)
+        .is_ok()
+    {
+        given += 1;
+    }
+    let user_ports = u64::from(u16::MAX - FIRST_USER_PORT) + 1;
+    assert_eq!(given, user_ports - user_ports / 8);
+    let other = wish(5_000, 2, 7);
+    let port = pool.allocate(&other, nothing_reserved, START).unwrap();
+    // What rests has been used up as well, but whoever had a port may have it back.
+    pool.release(5_000, 1, START);
+    let again = pool.allocate(&much(1), nothing_reserved, START);
+    assert_eq!(again, Ok(5_000));
+    pool.release(port, 2, START);
+    let one_more = pool.allocate(&much(2), nothing_reserved, START);
+    assert_eq!(one_more, Err(Exhausted));
 }

@@ -86,7 +86,7 @@ fn a_connection_is_open_after_its_handshake_and_closing_after_both_fins() {
                 TcpFlags::SYN | ack,
                 70,
                 1_001,
-                Class::Unreplied,
+                Class::HalfOpen,
             ),
             (Direction::Original, ack, 1_001, 71, Class::Open),
             (Direction::Original, fin, 1_001, 71, Class::Open),
@@ -137,7 +137,12 @@ fn a_class_survives_being_filed_under() {
     let [mut world, _] = World::both(ROOMY);
     world.now = world.now + super::UDP_TIMEOUT;
     let mut session = session(&world, Protocol::UDP);
-    for class in [Class::Closing, Class::Open, Class::Unreplied] {
+    for class in [
+        Class::Closing,
+        Class::Open,
+        Class::HalfOpen,
+        Class::Unreplied,
+    ] {
         session.file_under(class);
         assert_eq!(session.filed_under(), class);
         assert_eq!(session.held(), Held::Source(3), "the other flags stay");

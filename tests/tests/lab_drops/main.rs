@@ -347,8 +347,8 @@ fn exhaustion(ends: &mut Ends) {
         let room_for = |sessions, sessions_per_owner| {
             let lab = campus_online_with(|plan| {
                 plan.sessions(Limits {
-                    sessions,
                     sessions_per_owner,
+                    ..Limits::undivided(sessions)
                 });
             });
             asked(asked(lab, side, 4000), side, 4001)

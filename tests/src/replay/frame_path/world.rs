@@ -34,8 +34,9 @@ pub(crate) const LAN: usize = 8;
 
 /// Sessions in all, and of one owner.
 pub(crate) const SESSIONS: heddle_nat::Limits = heddle_nat::Limits {
-    sessions: 24,
     sessions_per_owner: 16,
+    half_open_per_owner: 6,
+    ..heddle_nat::Limits::undivided(24)
 };
 
 /// Stations that are learned.
