@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_nat::Published;
 use heddle_wire::{Address, Family, MacAddr};
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 use crate::leg::{Leg, PortLeg};
 use crate::port::{LegId, NetworkId, Port, PortId, Role};
+use crate::storm::StormControl;
 
 /// The gateway's link-local address in every network (design: the same everywhere, so that a
 /// default route never changes).
@@ -62,6 +64,10 @@ pub struct Network {
     pub uplink: Arc<dyn Leg>,
     /// Its ports: where a flooded frame goes.
     pub ports: Vec<PortId>,
+    /// How much each of them may flood.
+    pub storm_control: StormControl,
+    /// How long a station that is silent is remembered.
+    pub ageing: Duration,
 }
 
 impl Network {

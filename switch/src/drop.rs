@@ -49,6 +49,8 @@ pub enum Cause {
     SamePort,
     /// Flooded, but nobody else is there.
     NobodyElse,
+    /// Flooded more than storm control permits.
+    StormControl,
     /// An l3 network carries only routed unicast.
     NotRouted,
     // Leg.
@@ -130,7 +132,7 @@ pub enum Cause {
 }
 
 /// Name and sentence of each [`Cause`], in its order.
-const TABLE: [(Cause, &str, &str); 49] = [
+const TABLE: [(Cause, &str, &str); 50] = [
     (
         Cause::SourceMacInvalid,
         "source-mac-invalid",
@@ -195,6 +197,12 @@ const TABLE: [(Cause, &str, &str); 49] = [
         Cause::NobodyElse,
         "nobody-else",
         "a flooded frame found no other port in its network",
+    ),
+    (
+        Cause::StormControl,
+        "storm-control",
+        "the endpoint sends more broadcasts, multicasts and frames for unknown stations than storm \
+         control permits",
     ),
     (
         Cause::NotRouted,

@@ -21,6 +21,7 @@
 //! only ever pushes out itself, and everybody can always learn a few.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
@@ -32,6 +33,10 @@ use crate::port::{NetworkId, PortId};
 
 /// How long a learned station is remembered (IEEE 802.1Q §8.8.3, table 8-6: 300 s).
 pub const AGEING_TIME: Duration = Duration::from_secs(300);
+
+/// What can be asked for instead (IEEE 802.1Q §8.8.3, table 8-6: 10 s to 10⁶ s).
+pub const AGEING_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(1_000_000);
 
 /// How often a station that keeps talking is noted. Coarse, so that two workers hearing the same
 /// station do not pass its cache line to and fro.
@@ -126,14 +131,35 @@ struct Writer {
     extent: u32,
     ports: HashMap<PortId, Heard>,
     networks: HashMap<NetworkId, u32>,
+    ageing: HashMap<NetworkId, Duration>,
 }
 
-/// Stations learned behind one port, the one heard first in front.
+impl Writer {
+    fn ageing_of(&self, network: NetworkId) -> Duration {
+        ageing_of(&self.ageing, network)
+    }
+}
+
+fn ageing_of(ageing: &HashMap<NetworkId, Duration>, network: NetworkId) -> Duration {
+    ageing.get(&network).copied().unwrap_or(AGEING_TIME)
+}
+
+/// Stations behind one port: learned ones, the one heard first in front, and fixed ones.
 #[derive(Debug, Default)]
 struct Heard {
     list: List,
     count: u32,
+    fixed: List,
 }
+
+impl Heard {
+    fn any(&self) -> Option<u32> {
+        self.list.front().or(self.fixed.front())
+    }
+}
+
+/// Octets that an entry takes besides the index: itself, links, timer, a place among the free.
+const OCTETS_PER_ENTRY: usize = size_of::<Entry>() + 24;
 
 const NEVER: u64 = u64::MAX;
 const FIXED: u64 = 1 << 48;
@@ -194,6 +220,7 @@ impl Fdb {
                 extent: 0,
                 ports: HashMap::new(),
                 networks: HashMap::new(),
+                ageing: HashMap::new(),
             }),
             next_deadline: AtomicU64::new(NEVER),
         }
@@ -336,20 +363,51 @@ impl Fdb {
         (entry.key.load(Ordering::Relaxed) == key).then_some(slot)
     }
 
-    /// Forgets everything behind a port, fixed entries included (IEEE 802.1Q §8.8.3: a port that goes
-    /// down has no stations).
+    /// How long silent stations of a network are remembered from now on: [`AGEING_TIME`] unless said
+    /// otherwise. Taken into [`AGEING_RANGE`].
+    pub fn set_ageing(&self, network: NetworkId, ageing: Duration) {
+        let ageing = ageing.clamp(*AGEING_RANGE.start(), *AGEING_RANGE.end());
+        self.lock().ageing.insert(network, ageing);
+    }
+
+    /// Forgets everything behind a port that is removed, fixed entries included.
     pub fn flush_port(&self, port: PortId) {
         let mut writer = self.lock();
-        for slot in 0..writer.extent {
-            let Some(entry) = self.entries.get(slot) else {
-                break;
-            };
-            let in_use = entry.key.load(Ordering::Relaxed) != 0;
-            if in_use && unpack(entry.value.load(Ordering::Relaxed)).0.port == port {
-                self.remove(&mut writer, slot);
-            }
+        while let Some(slot) = writer.ports.get(&port).and_then(Heard::any) {
+            self.remove(&mut writer, slot);
         }
         self.publish_deadline(&writer);
+    }
+
+    /// Forgets what was learned behind a port that is down (IEEE 802.1Q §8.8.3).
+    pub fn flush_learned(&self, port: PortId) {
+        let mut writer = self.lock();
+        while let Some(slot) = writer.ports.get(&port).and_then(|heard| heard.list.front()) {
+            self.remove(&mut writer, slot);
+        }
+        self.publish_deadline(&writer);
+    }
+
+    /// Octets of memory in use.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let writer = self.lock();
+        let entries = usize::try_from(writer.extent).unwrap_or(usize::MAX);
+        let ports = writer.ports.capacity() * size_of::<(PortId, Heard)>();
+        writer.index.memory() + entries * OCTETS_PER_ENTRY + ports
+    }
+
+    /// Octets of memory that the stations of so many networks and ports can take.
+    #[must_use]
+    pub fn memory_bound(&self, networks: usize, ports: usize) -> usize {
+        let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        // Of each port a few more than a full network takes, and its own address.
+        let entries = (networks.saturating_mul(count(self.limits.network)))
+            .saturating_add(ports.saturating_mul(count(self.limits.guaranteed) + 1));
+        entries
+            .saturating_mul(OCTETS_PER_ENTRY)
+            .saturating_add(Index::memory_bound(entries))
+            .saturating_add(ports.saturating_mul(4 * size_of::<(PortId, Heard)>()))
     }
 
     /// When [`Self::expire`] wants to be called next.
@@ -359,7 +417,7 @@ impl Fdb {
         (micros != NEVER).then(|| Instant::from_micros(micros))
     }
 
-    /// Forgets stations that have been silent for [`AGEING_TIME`], `budget` at most; whether more are
+    /// Forgets stations that have been silent for the ageing time, `budget` at most; whether more are
     /// waiting. Returns at once if another worker is at it.
     pub fn expire(&self, now: Instant, budget: usize) -> bool {
         let mut guard = match self.writer.try_lock() {
@@ -368,9 +426,12 @@ impl Fdb {
             Err(TryLockError::WouldBlock) => return false,
         };
         let mut aged = Vec::new();
-        let more = guard.wheel.advance(now, budget, |slot| {
-            let value = self.entries.get(slot)?.value.load(Ordering::Acquire);
-            let deadline = unpack(value).1.near(now) + AGEING_TIME;
+        let Writer { wheel, ageing, .. } = &mut *guard;
+        let more = wheel.advance(now, budget, |slot| {
+            let entry = self.entries.get(slot)?;
+            let value = entry.value.load(Ordering::Acquire);
+            let network = network_of(entry.key.load(Ordering::Relaxed));
+            let deadline = unpack(value).1.near(now) + ageing_of(ageing, network);
             if deadline > now {
                 return Some(deadline);
             }
@@ -424,11 +485,14 @@ impl Fdb {
             .store(pack(station, Stamp::from(now), hash), Ordering::Release);
         entry.key.store(key, Ordering::Release);
         writer.index.insert(hash, slot);
-        if !station.fixed {
-            writer.wheel.schedule(slot, now + AGEING_TIME);
-            let heard = writer.ports.entry(station.port).or_default();
+        let heard = writer.ports.entry(station.port).or_default();
+        if station.fixed {
+            writer.links.push_back(&mut heard.fixed, slot);
+        } else {
             heard.count += 1;
             writer.links.push_back(&mut heard.list, slot);
+            let ageing = writer.ageing_of(network_of(key));
+            writer.wheel.schedule(slot, now + ageing);
             *writer.networks.entry(network_of(key)).or_default() += 1;
         }
     }
@@ -441,17 +505,21 @@ impl Fdb {
         let (station, _) = unpack(entry.value.load(Ordering::Relaxed));
         writer.index.remove(self.hash.hash(&[key]), slot);
         writer.free.push(slot);
+        if let Some(heard) = writer.ports.get_mut(&station.port) {
+            if station.fixed {
+                writer.links.remove(&mut heard.fixed, slot);
+            } else {
+                heard.count = heard.count.saturating_sub(1);
+                writer.links.remove(&mut heard.list, slot);
+            }
+            if heard.any().is_none() {
+                writer.ports.remove(&station.port);
+            }
+        }
         if station.fixed {
             return;
         }
         writer.wheel.cancel(slot);
-        if let Some(heard) = writer.ports.get_mut(&station.port) {
-            heard.count = heard.count.saturating_sub(1);
-            writer.links.remove(&mut heard.list, slot);
-            if heard.count == 0 {
-                writer.ports.remove(&station.port);
-            }
-        }
         if let Some(count) = writer.networks.get_mut(&network_of(key)) {
             *count = count.saturating_sub(1);
             if *count == 0 {

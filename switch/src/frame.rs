@@ -67,6 +67,38 @@ impl<'b> Frame<'b> {
         }
     }
 
+    /// Whether the frame has one tag, of VLAN 0: it says a priority and nothing else (IEEE 802.1Q
+    /// §6.9.1).
+    pub(crate) fn is_priority_tagged(&self) -> bool {
+        self.summary.tags == 1 && self.summary.vlan_id() == Some(0)
+    }
+
+    /// Makes a frame that has only a priority tag an untagged one, which it is to all but bridges.
+    #[inline]
+    pub(crate) fn remove_priority_tag(&mut self) {
+        if self.summary.tags != 0 && self.is_priority_tagged() {
+            self.remove_tag();
+        }
+    }
+
+    #[cold]
+    fn remove_tag(&mut self) {
+        const ADDRESSES: usize = 2 * 6;
+        let tag = heddle_wire::ethernet::TAG_LEN;
+        let bytes = std::mem::take(&mut self.bytes);
+        bytes.copy_within(
+            VNET_HEADER_LEN..VNET_HEADER_LEN + ADDRESSES,
+            VNET_HEADER_LEN + tag,
+        );
+        self.bytes = &mut bytes[tag..];
+        self.header = self.header.without_octets(tag);
+        self.bytes[..VNET_HEADER_LEN].copy_from_slice(&self.header.emit());
+        // What the parser has understood once it understands again.
+        if let Ok(summary) = Summary::parse(&self.bytes[VNET_HEADER_LEN..]) {
+            self.summary = summary;
+        }
+    }
+
     /// The Ethernet frame.
     pub(crate) fn ethernet(&self) -> &[u8] {
         &self.bytes[VNET_HEADER_LEN..]

@@ -81,6 +81,17 @@ pub struct Neighbours {
 #[derive(Clone, Debug, Default)]
 struct Snapshot(Vec<(Key, Arc<Known>)>);
 
+impl Neighbours {
+    /// Octets of memory that all neighbours take at most. The frames that wait for them are counted where
+    /// they lie. An entry stands in the table and, for readers, in two snapshots while one replaces the
+    /// other; a node of a tree may be half empty.
+    pub const MEMORY_BOUND: usize = LIMIT
+        * (2 * size_of::<(Key, Neighbour)>()
+            + 2 * size_of::<(Key, Arc<Known>)>()
+            + size_of::<Known>()
+            + 2 * size_of::<usize>());
+}
+
 impl Snapshot {
     #[inline]
     fn find(&self, key: &Key) -> Option<&Known> {

@@ -12,6 +12,7 @@ use heddle_wire::{Address, MacAddr};
 use crate::counter::Counter;
 use crate::drop::{Cause, DropReason};
 use crate::endpoint::Endpoint;
+use crate::storm::Meter;
 
 /// Number of a port: its position in the configuration. Reused only after every trace of the former
 /// holder is gone (see [`crate::Switch::publish`]).
@@ -142,6 +143,8 @@ pub struct Port {
     /// Counters by worker.
     counters: Box<[CachePadded<PortCounters>]>,
     gone: AtomicBool,
+    /// What it has flooded.
+    pub(crate) flooded: Meter,
 }
 
 /// What one worker counted at one port.
@@ -213,6 +216,7 @@ impl Port {
             endpoint,
             counters,
             gone: AtomicBool::new(false),
+            flooded: Meter::default(),
         }
     }
 

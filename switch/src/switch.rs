@@ -235,6 +235,12 @@ impl Switch {
             result = self.put_in_force(generation, meanwhile, &removed, now);
         }
         drop(before);
+        for network in config.networks() {
+            self.shared
+                .tables
+                .fdb
+                .set_ageing(network.id, network.ageing);
+        }
         for port in &added {
             self.fix_stations(port, now);
         }
@@ -297,6 +303,9 @@ impl Switch {
                 .into_iter()
                 .any(|direction| gone(PortId(session.ingress(direction).0)))
         });
+        for port in removed {
+            tables.nat.forget_owner(heddle_nat::Side(port.id.0));
+        }
         // Frames that waited on a link that is gone are given up by a worker; one may sleep for long.
         self.wake_workers();
     }
@@ -357,6 +366,18 @@ impl Switch {
     #[must_use]
     pub fn neighbours(&self) -> &Neighbours {
         &self.shared.tables.neighbours
+    }
+
+    /// Octets of memory that frames, whatever they are, can make the tables of this configuration take.
+    #[must_use]
+    pub fn memory_bound(&self) -> usize {
+        let tables = &self.shared.tables;
+        let (networks, ports) =
+            self.with_config(|config| (config.networks().count(), config.ports().count()));
+        (tables.nat.memory_bound(ports))
+            .saturating_add(tables.fdb.memory_bound(networks, ports))
+            .saturating_add(Neighbours::MEMORY_BOUND)
+            .saturating_add(HELD_FRAMES * FRAME_SPACE)
     }
 
     /// How many frames wait at the moment, for a neighbour to answer.

@@ -252,7 +252,10 @@ impl Engine {
             match drained {
                 Drained::Yes => {}
                 Drained::No => self.ready.push(id),
-                Drained::Down => self.down.push((id, now + LOOK_TIME)),
+                Drained::Down => {
+                    shared.tables.fdb.flush_learned(id);
+                    self.down.push((id, now + LOOK_TIME));
+                }
                 Drained::Gone => {
                     port.mark_gone();
                     (shared.on_event)(Event::EndpointGone(id));

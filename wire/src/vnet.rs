@@ -135,6 +135,17 @@ impl VnetError {
 }
 
 impl VnetHeader {
+    /// The same for a frame that has so many octets less in front of its transport header.
+    #[must_use]
+    pub fn without_octets(self, octets: usize) -> Self {
+        let octets = u16::try_from(octets).unwrap_or(u16::MAX);
+        Self {
+            header_len: self.header_len.saturating_sub(octets),
+            checksum_start: self.checksum_start.saturating_sub(octets),
+            ..self
+        }
+    }
+
     /// A finished frame: nothing is left to do, nothing is known of the checksum.
     pub const NONE: Self = Self {
         flags: 0,

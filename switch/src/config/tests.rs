@@ -31,6 +31,8 @@ fn network(id: u16, subnets: &[&str], ports: &[u16]) -> Network {
         reaches: Vec::new(),
         uplink: Arc::new(NoLeg),
         ports: ports.iter().copied().map(PortId).collect(),
+        storm_control: crate::StormControl::default(),
+        ageing: crate::fdb::AGEING_TIME,
     }
 }
 

@@ -62,6 +62,7 @@ impl Fdb {
         let counted: HashMap<PortId, u32> = writer
             .ports
             .iter()
+            .filter(|(_, heard)| heard.count != 0)
             .map(|(&port, heard)| (port, heard.count))
             .collect();
         assert_eq!(counted, ports);
@@ -250,4 +251,59 @@ proptest! {
         let (unpacked, seen) = unpack(value);
         prop_assert_eq!((unpacked, seen.to_bits()), (station, millis));
     }
+}
+
+#[test]
+fn a_network_may_have_an_ageing_time_of_its_own() {
+    let fdb = fdb(16, 16, 4);
+    fdb.set_ageing(NET, Duration::from_secs(10));
+    fdb.set_ageing(NetworkId(8), Duration::from_secs(1_000_000));
+    // What is out of range is taken into it.
+    fdb.set_ageing(NetworkId(9), Duration::ZERO);
+    let elsewhere = NetworkId(10);
+    for network in [NET, NetworkId(8), NetworkId(9), elsewhere] {
+        fdb.heard(network, mac(1), 1, START);
+    }
+    let known = |at: u64| {
+        fdb.pass(START + Duration::from_secs(at));
+        let networks = [NET, NetworkId(8), NetworkId(9), elsewhere];
+        networks.map(|network| fdb.port_of(network, mac(1)).is_some())
+    };
+    assert_eq!(known(8), [true; 4]);
+    assert_eq!(known(12), [false, true, false, true]);
+    assert_eq!(known(302), [false, true, false, false]);
+    assert_eq!(known(999_990), [false, true, false, false]);
+    assert_eq!(known(1_000_003), [false; 4]);
+    fdb.assert_consistent();
+}
+
+#[test]
+fn a_port_that_is_down_has_only_the_stations_it_was_given() {
+    let fdb = fdb(16, 16, 4);
+    fdb.fix(NET, mac(1), PortId(1), START);
+    for number in 2..6 {
+        fdb.heard(NET, mac(number), 1, START);
+    }
+    fdb.heard(NET, mac(9), 2, START);
+    fdb.flush_learned(PortId(1));
+    assert_eq!(fdb.list(START).len(), 2);
+    assert_eq!(fdb.port_of(NET, mac(1)), Some(1));
+    assert_eq!(fdb.port_of(NET, mac(9)), Some(2));
+    fdb.flush_port(PortId(1));
+    assert_eq!(fdb.list(START).len(), 1);
+    fdb.assert_consistent();
+}
+
+#[test]
+fn what_is_full_takes_no_more_memory_than_was_said() {
+    let fdb = Fdb::new(Limits::default(), [7; 64], START);
+    let (networks, ports) = (2, 8);
+    for number in 0..100_000_u64 {
+        let port = u16::try_from(number % 8).unwrap();
+        let mac = MacAddr::from_u64(0x0200_0000_0000 + number);
+        fdb.heard(NetworkId(port % 2), mac, port, START);
+    }
+    let bound = fdb.memory_bound(networks, ports);
+    assert!(fdb.memory() <= bound, "{} > {bound}", fdb.memory());
+    assert!(bound < 4 * fdb.memory(), "{bound} {}", fdb.memory());
 }

@@ -7,7 +7,11 @@
 //! 2. Link-local control addresses are not forwarded.
 //! 3. What is for the gateway goes to the gateway, and only there.
 //! 4. A known station's frames go to its port, unless they came from there.
-//! 5. Everything else goes to all other ports.
+//! 5. Everything else goes to all other ports, as far as storm control lets it.
+//!
+//! VLAN tags are content: a frame keeps its own, stations are told apart by their MAC address alone. The
+//! gateway is in no VLAN. A frame for it whose tag says only a priority (VLAN 0, IEEE 802.1Q §6.9.1) is
+//! untagged there; one of a VLAN is not for it.
 //!
 //! A network with the l3 driver has no bridge: every IP packet goes to the router whatever its
 //! Ethernet destination, everything else ends.
@@ -104,6 +108,9 @@ impl Walk<'_> {
         network: &Network,
         frame: &Frame<'_>,
     ) -> Result<(), Refused> {
+        if !ingress.flooded.permits(network.storm_control, self.now) {
+            return Err(Cause::StormControl.into());
+        }
         let mut others = 0_usize;
         for &id in network.ports.iter().filter(|&&id| id != ingress.id) {
             others += 1;
@@ -130,6 +137,7 @@ impl Walk<'_> {
         identity: &Identity,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
+        frame.remove_priority_tag();
         // The gateway is a station of the network itself, not of a VLAN inside it.
         if frame.summary.tags != 0 {
             return Err(Cause::GatewayIgnored.into());
@@ -151,6 +159,7 @@ impl Walk<'_> {
         identity: &Identity,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
+        frame.remove_priority_tag();
         match frame.summary.network {
             Content::Ip(ip)
                 if !frame.summary.destination.is_multicast() && frame.summary.tags == 0 =>
@@ -213,7 +222,7 @@ fn check_content(network: &Network, identity: &Identity, frame: &Frame<'_>) -> R
 /// Whether a group-addressed frame asks for the MAC address of the gateway: nobody else has the
 /// answer, so nobody else needs to hear the question.
 fn asks_for_gateway(network: &Network, frame: &Frame<'_>) -> bool {
-    if frame.summary.tags != 0 {
+    if frame.summary.tags != 0 && !frame.is_priority_tagged() {
         return false;
     }
     match &frame.summary.network {

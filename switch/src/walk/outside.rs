@@ -19,6 +19,7 @@ impl Walk<'_> {
         leg: &PortLeg,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
+        frame.remove_priority_tag();
         let destination = frame.summary.destination;
         let for_us = destination == leg.mac || destination.is_multicast();
         if !for_us || frame.summary.tags != 0 {

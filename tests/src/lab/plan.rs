@@ -5,13 +5,14 @@ mod fluent;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_nat::{Filtering, Publication, Published, Zone};
 use heddle_switch::endpoint::{Endpoint, MemoryPeer, memory_pair};
 use heddle_switch::leg::{Leg, NoLeg, PortLeg};
 use heddle_switch::{
     Config, ConfigParts, Driver, Identity, LegId, Network, NetworkId, Port, PortId, Role,
-    StaticRoute, fdb,
+    StaticRoute, StormControl, fdb,
 };
 use heddle_wire::{Address, MacAddr, Protocol};
 use ipnet::IpNet;
@@ -51,6 +52,8 @@ pub struct NetworkPlan {
     routes: Vec<StaticRoute>,
     reaches: Vec<Name>,
     uplink: Option<Name>,
+    storm_control: StormControl,
+    ageing: Duration,
 }
 
 /// A host: a member port and what it was given.
@@ -155,6 +158,8 @@ impl Plan {
                 routes: Vec::new(),
                 reaches: Vec::new(),
                 uplink: None,
+                storm_control: StormControl::default(),
+                ageing: fdb::AGEING_TIME,
             }
         })
     }
@@ -472,6 +477,8 @@ impl Plan {
                 .collect(),
             uplink,
             ports: members.map(|host| host.id).collect(),
+            storm_control: plan.storm_control,
+            ageing: plan.ageing,
         }
     }
 }

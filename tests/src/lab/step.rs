@@ -92,6 +92,11 @@ impl<'lab> Step<'lab> {
         self
     }
 
+    /// A host gets this finished frame so many times.
+    pub fn arrives_many(self, at: Name, frame: &[u8], times: usize) -> Self {
+        (0..times).fold(self, |step, _| step.arrives(at, frame))
+    }
+
     /// Hosts each get this finished frame.
     pub fn arrives_everywhere(self, at: &[Name], frame: &[u8]) -> Self {
         at.iter().fold(self, |step, host| step.arrives(host, frame))

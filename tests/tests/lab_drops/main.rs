@@ -132,6 +132,14 @@ fn forgeries(ends: &mut Ends) {
 }
 
 fn bridge(ends: &mut Ends) {
+    let mut stormy = Lab::new(|plan| {
+        plan.network("n").subnet("10.1.0.0/24").storm_control(1);
+        plan.host("a", "n").address(V4.a);
+        plan.host("b", "n").address(V4.b);
+    });
+    let frame = stormy.to_all("a").frame(EtherType(0x88b5), b"");
+    stormy.send("a", &frame).arrives("b", &frame);
+    ends.frame(stormy, "a", &frame, Cause::StormControl);
     let only_v4 = Lab::new(|plan| {
         plan.network("n").subnet("10.1.0.0/24");
         plan.host("a", "n").address(V4.a);

@@ -1,10 +1,12 @@
 //! Networks, hosts and legs, said fluently.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use heddle_nat::Filtering;
 use heddle_switch::leg::PortLeg;
-use heddle_switch::{Driver, GATEWAY_LINK_LOCAL, NetworkId, PortId, StaticRoute};
+use heddle_switch::{Driver, GATEWAY_LINK_LOCAL, NetworkId, PortId, StaticRoute, StormControl};
 use heddle_wire::MacAddr;
 
 use super::{HostPlan, LegPlan, NetworkPlan, address, net};
@@ -54,6 +56,23 @@ impl NetworkPlan {
     /// Routed instead of bridged.
     pub fn l3(&mut self) -> &mut NetworkPlan {
         self.driver = Driver::L3;
+        self
+    }
+
+    /// With so many flooded frames a second from each port, and no more.
+    ///
+    /// # Panics
+    ///
+    /// If it is none.
+    pub fn storm_control(&mut self, frames: u32) -> &mut NetworkPlan {
+        let rate = NonZeroU32::new(frames).expect("a test says a rate");
+        self.storm_control = StormControl::frames(rate);
+        self
+    }
+
+    /// With stations remembered for this long.
+    pub fn ageing(&mut self, time: Duration) -> &mut NetworkPlan {
+        self.ageing = time;
         self
     }
 

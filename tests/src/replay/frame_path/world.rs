@@ -2,7 +2,7 @@
 //! speaks of, so it changes only together with the corpus.
 //!
 //! ```text
-//! blue    a b c   bridge; c without port security; a route to what is behind b
+//! blue    a b c   bridge; c without port security; a route to what is behind b; little is flooded
 //! green   d       bridge, reached from blue; a link without offloads
 //! red     e       l3
 //! grey    f       IPv4 only, no way out
@@ -11,6 +11,7 @@
 //! lan             way out of lime, without a next hop
 //! ```
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use heddle_mem::Instant;
@@ -19,7 +20,7 @@ use heddle_switch::endpoint::{Endpoint, MemoryPeer, memory_pair};
 use heddle_switch::leg::{Leg, NoLeg, PortLeg};
 use heddle_switch::{
     Config, ConfigParts, Driver, GATEWAY_LINK_LOCAL, Identity, LegId, Network, NetworkId, Options,
-    Port, PortId, Role, StaticRoute, Switch, Worker, fdb,
+    Port, PortId, Role, StaticRoute, StormControl, Switch, Worker, fdb,
 };
 use heddle_wire::{Address, MacAddr, Protocol};
 
@@ -31,6 +32,9 @@ pub(crate) const PORTS: usize = 9;
 pub(crate) const WAN: usize = 7;
 /// The leg of lime.
 pub(crate) const LAN: usize = 8;
+
+/// Frames a second that a port of blue may flood.
+const FLOODED: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
 /// Sessions in all, and of one owner.
 pub(crate) const SESSIONS: heddle_nat::Limits = heddle_nat::Limits {
@@ -312,6 +316,12 @@ impl World {
                 .filter(|&index| self.slots[index].is_plugged)
                 .map(number)
                 .collect(),
+            storm_control: if id == 0 {
+                StormControl::frames(FLOODED)
+            } else {
+                StormControl::default()
+            },
+            ageing: fdb::AGEING_TIME,
         }
     }
 

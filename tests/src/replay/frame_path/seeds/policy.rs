@@ -126,6 +126,7 @@ fn bridge() -> Vec<Seed> {
     let control = MacAddr::new([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
     let other = |to| link_to(A, to).frame(EtherType(0x88b5), &[0; 46]);
     let alone = link_to(F, MacAddr::BROADCAST).frame(EtherType(0x88b5), &[0; 46]);
+    let short = link_to(A, MacAddr::BROADCAST).frame(EtherType(0x88b5), &[]);
     let routed = link_to(E, MacAddr::BROADCAST).frame(EtherType(0x88b5), &[0; 46]);
     let hidden = Packet {
         port: C,
@@ -140,6 +141,7 @@ fn bridge() -> Vec<Seed> {
         seed("link-local-control", vec![raw(A, &other(control))]),
         seed("same-port", vec![raw(A, &other(own_mac))]),
         seed("nobody-else", vec![raw(F, &alone)]),
+        seed("storm-control", vec![raw(A, &short); 17]),
         seed("not-routed", vec![raw(E, &routed)]),
         seed("bridged", vec![raw(A, &other(neighbour))]),
         seed("flooded", vec![raw(A, &other(MacAddr::BROADCAST))]),
