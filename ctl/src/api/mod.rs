@@ -22,8 +22,9 @@ pub use name::{Name, NameError};
 pub use network::{
     CreateNetwork, Driver, Filtering, Network, RouteSpec, Uplink, UplinkError, UplinkSpec,
 };
+pub(crate) use network::{ageing_seconds, storm_control};
 pub use port_spec::{PortProtocol, PortSpec, PortSpecError, PublishRequest, PublishedPort};
-pub use status::{ShutdownRequest, Status, StatusEndpoint};
+pub use status::{EndpointLimits, ShutdownRequest, Status, StatusEndpoint};
 pub use tables::{
     DropCount, Flow, FlowTuple, Neighbour, PortStatistics, Route, Station, Statistics,
 };

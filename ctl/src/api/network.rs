@@ -156,10 +156,30 @@ pub struct CreateNetwork {
     /// Endpoints use only the addresses they were given. On unless switched off.
     #[serde(default = "yes")]
     pub port_security: bool,
+    /// Frames a second that each endpoint may flood (broadcast, multicast, unknown stations); 0 for as
+    /// many as it likes.
+    #[serde(default = "storm_control")]
+    #[schema(default = 10_000)]
+    pub storm_control: u32,
+    /// How long a silent station is remembered, in seconds: 10 to 1000000.
+    #[serde(default = "ageing_seconds")]
+    #[schema(default = 300)]
+    pub ageing_seconds: u32,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// Frames a second that an endpoint may flood if nobody says otherwise.
+pub(crate) fn storm_control() -> u32 {
+    let usual = heddle_switch::StormControl::default();
+    usual.rate().map_or(0, std::num::NonZeroU32::get)
+}
+
+/// How long a silent station is remembered if nobody says otherwise.
+pub(crate) fn ageing_seconds() -> u32 {
+    u32::try_from(heddle_switch::fdb::AGEING_TIME.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// A network.
@@ -190,6 +210,12 @@ pub struct Network {
     pub routes: Vec<RouteSpec>,
     /// Endpoints use only the addresses they were given.
     pub port_security: bool,
+    /// Frames a second that each endpoint may flood; 0 for as many as it likes.
+    #[serde(default)]
+    pub storm_control: u32,
+    /// How long a silent station is remembered, in seconds.
+    #[serde(default)]
+    pub ageing_seconds: u32,
     /// Names of the sandboxes in it.
     pub sandboxes: Vec<Name>,
 }

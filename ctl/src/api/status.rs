@@ -47,6 +47,26 @@ pub struct Status {
     pub descriptors_limit: u64,
     /// Resident memory, in octets.
     pub memory: u64,
+    /// What one endpoint may hold.
+    #[serde(default)]
+    pub endpoint_limits: EndpointLimits,
+    /// Octets that frames, whatever they are, can make the tables take: sessions, mappings, stations,
+    /// neighbours, frames that wait.
+    #[serde(default)]
+    pub memory_bound: u64,
+}
+
+/// What one endpoint may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndpointLimits {
+    /// Sessions.
+    pub sessions: u32,
+    /// Connections whose handshake is not complete, begun inside and outside, each.
+    pub half_open: u32,
+    /// Dynamic mappings, and so outside ports.
+    pub mappings: u32,
+    /// Octets of memory that these take at most.
+    pub memory_bound: u64,
 }
 
 /// What an endpoint is made of.

@@ -105,6 +105,18 @@ pub struct PortStatistics {
     pub sent_bytes: u64,
     /// Frames from it that were dropped.
     pub dropped_frames: u64,
+    /// Sessions that are charged to it.
+    #[serde(default)]
+    pub sessions: u32,
+    /// Connections among them whose handshake is not complete.
+    #[serde(default)]
+    pub half_open: u32,
+    /// Dynamic mappings, and so outside ports, that it holds.
+    #[serde(default)]
+    pub mappings: u32,
+    /// Sessions of it that had to make room for others of it.
+    #[serde(default)]
+    pub evicted_sessions: u64,
 }
 
 /// What all ports have sent and received.

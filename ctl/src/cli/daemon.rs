@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use heddle_nat::Limits;
 
 use crate::api::{ApiError, EndpointKind, ErrorCode, ShutdownRequest};
 use crate::client::Client;
 use crate::daemon::{Options, Sockets};
-
-/// Sessions unless told otherwise: what a large Linux host allows.
-const DEFAULT_SESSIONS: u32 = 1 << 20;
 
 /// How to run the daemon.
 #[derive(Debug, Args)]
@@ -37,9 +35,24 @@ pub(super) struct Arguments {
     allow_group: Option<u32>,
 
     /// How many sessions may be tracked
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SESSIONS,
+    #[arg(long, value_name = "N", default_value_t = Limits::default().sessions,
         value_parser = RangedU64ValueParser::<u32>::new().range(1024..=1 << 26))]
     sessions: u32,
+
+    /// How many of them one endpoint may have
+    #[arg(long, value_name = "N", default_value_t = Limits::default().sessions_per_owner,
+        value_parser = RangedU64ValueParser::<u32>::new().range(16..=1 << 26))]
+    endpoint_sessions: u32,
+
+    /// How many TCP connections of one endpoint may be half-open, in each direction
+    #[arg(long, value_name = "N", default_value_t = Limits::default().half_open_per_owner,
+        value_parser = RangedU64ValueParser::<u32>::new().range(16..=1 << 26))]
+    endpoint_half_open: u32,
+
+    /// How many outside ports one endpoint may use
+    #[arg(long, value_name = "N", default_value_t = Limits::default().mappings_per_owner,
+        value_parser = RangedU64ValueParser::<u32>::new().range(16..=1 << 26))]
+    endpoint_mappings: u32,
 
     /// End so many seconds after the last endpoint
     #[arg(long, value_name = "SECONDS")]
@@ -84,6 +97,9 @@ pub(super) fn run(socket: PathBuf, arguments: Arguments) -> Result<u8, ApiError>
         endpoint: arguments.endpoint,
         allow_group: arguments.allow_group,
         sessions: arguments.sessions,
+        endpoint_sessions: arguments.endpoint_sessions,
+        endpoint_half_open: arguments.endpoint_half_open,
+        endpoint_mappings: arguments.endpoint_mappings,
         idle_exit: arguments.idle_exit.map(Duration::from_secs),
     })
 }

@@ -163,7 +163,7 @@ pub(super) fn statistics(client: &Client, format: &Format) -> Result<(), ApiErro
         return print_json(&statistics);
     }
     let heading = [
-        "PORT", "NETWORK", "RECEIVED", "BYTES", "SENT", "BYTES", "DROPPED",
+        "PORT", "NETWORK", "RECEIVED", "BYTES", "SENT", "BYTES", "DROPPED", "SESSIONS", "EVICTED",
     ];
     let rows: Vec<_> = statistics
         .ports
@@ -177,6 +177,8 @@ pub(super) fn statistics(client: &Client, format: &Format) -> Result<(), ApiErro
                 port.sent_frames.to_string(),
                 port.sent_bytes.to_string(),
                 port.dropped_frames.to_string(),
+                port.sessions.to_string(),
+                port.evicted_sessions.to_string(),
             ]
         })
         .collect();

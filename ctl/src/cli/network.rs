@@ -1,6 +1,7 @@
 //! `heddle network`
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
@@ -84,7 +85,8 @@ pub(super) struct Create {
     route: Vec<RouteSpec>,
 
     /// An option: uplink_address=CIDR, uplink_gateway=ADDRESS, port_security=on|off,
-    /// filtering=endpoint|address|address-port, mtu=OCTETS; may be repeated
+    /// filtering=endpoint|address|address-port, mtu=OCTETS, storm_control=FRAMES-A-SECOND|off,
+    /// ageing=SECONDS; may be repeated
     #[arg(short = 'o', long = "opt", value_name = "KEY=VALUE", value_parser = parse_option)]
     options: Vec<(String, String)>,
 }
@@ -138,6 +140,8 @@ impl Create {
             route_to: self.route_to,
             routes: self.route,
             port_security: true,
+            storm_control: api::storm_control(),
+            ageing_seconds: api::ageing_seconds(),
         };
         for (key, value) in &self.options {
             set_option(&mut request, &mut uplink, key, value)?;
@@ -177,6 +181,18 @@ fn set_option(
                 _ => return Err(bad("on or off")),
             }
         }
+        "storm_control" => {
+            request.storm_control = match value {
+                "off" => 0,
+                rate => rate
+                    .parse::<NonZeroU32>()
+                    .map_err(|_| bad("off or a number of frames a second"))?
+                    .get(),
+            }
+        }
+        "ageing" => {
+            request.ageing_seconds = value.parse().map_err(|_| bad("a number of seconds"))?;
+        }
         "filtering" => {
             uplink.filtering = match value {
                 "endpoint" => Filtering::Endpoint,
@@ -188,7 +204,8 @@ fn set_option(
         _ => {
             let message = format!("there is no option {key:?}");
             return Err(ApiError::new(ErrorCode::InvalidRequest, message).hint(
-                "there are mtu, uplink_address, uplink_gateway, port_security and filtering",
+                "there are mtu, uplink_address, uplink_gateway, port_security, filtering, \
+                 storm_control and ageing",
             ));
         }
     }

@@ -22,6 +22,7 @@ pub(super) fn run(client: &Client, format: &Format) -> Result<(), ApiError> {
         Some(fault) => format!(" (not up to date: {fault})"),
         None => String::new(),
     };
+    let limits = status.endpoint_limits;
     say(&format!(
         "heddle {}, process {}, up {} s, {} workers, {} restarts\n\
          keeper: {keeper}\n\
@@ -29,7 +30,9 @@ pub(super) fn run(client: &Client, format: &Format) -> Result<(), ApiError> {
          default endpoint: {}{fault}\n\
          networks: {}, endpoints: {}\n\
          sessions: {} of {}, mappings: {}\n\
-         descriptors: {} of {}, memory: {:.1} MiB\n",
+         descriptors: {} of {}, memory: {:.1} MiB\n\
+         memory bound: {:.1} MiB for all tables, {:.1} MiB for the flows of one endpoint \
+         ({} sessions, {} half-open, {} outside ports)\n",
         status.version,
         status.pid,
         status.uptime_seconds,
@@ -45,6 +48,11 @@ pub(super) fn run(client: &Client, format: &Format) -> Result<(), ApiError> {
         status.descriptors,
         status.descriptors_limit,
         mebibytes(status.memory),
+        mebibytes(status.memory_bound),
+        mebibytes(limits.memory_bound),
+        limits.sessions,
+        limits.half_open,
+        limits.mappings,
     ));
     if !status.endpoints.is_empty() {
         say("\n");

@@ -59,6 +59,12 @@ pub struct Options {
     pub allow_group: Option<u32>,
     /// How many sessions there may be.
     pub sessions: u32,
+    /// How many of them one endpoint may have.
+    pub endpoint_sessions: u32,
+    /// How many connections of one endpoint may be half-open, in each direction.
+    pub endpoint_half_open: u32,
+    /// How many outside ports one endpoint may use.
+    pub endpoint_mappings: u32,
     /// End this long after the last endpoint.
     pub idle_exit: Option<Duration>,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use heddle_ipam::Leases;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Driver, Name, Plan, PortSpec, RouteSpec, Uplink};
+use crate::api::{Driver, Name, Plan, PortSpec, RouteSpec, Uplink, ageing_seconds, storm_control};
 use crate::store::Change;
 
 /// What every installation has once.
@@ -37,6 +37,12 @@ pub(super) struct NetworkRecord {
     pub(super) routes: Vec<RouteSpec>,
     /// Whether endpoints use only the addresses they were given.
     pub(super) port_security: bool,
+    /// Frames a second that each endpoint may flood; 0 for as many as it likes.
+    #[serde(default = "storm_control")]
+    pub(super) storm_control: u32,
+    /// How long a silent station is remembered.
+    #[serde(default = "ageing_seconds")]
+    pub(super) ageing_seconds: u32,
     /// Subnets and who holds what.
     pub(super) leases: Leases,
 }

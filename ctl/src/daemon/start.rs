@@ -221,7 +221,6 @@ fn settings(options: &Options) -> Settings {
     Settings {
         default_kind,
         tun_fault,
-        sessions: options.sessions,
     }
 }
 
@@ -232,6 +231,9 @@ fn make_switch(options: &Options, gone: Arc<Notify>) -> Result<(Switch, Vec<Work
         .map_or((cores / 2).clamp(1, MOST_WORKERS), usize::from);
     let sessions = heddle_nat::Limits {
         sessions: options.sessions,
+        sessions_per_owner: options.endpoint_sessions,
+        half_open_per_owner: options.endpoint_half_open,
+        mappings_per_owner: options.endpoint_mappings,
         ..heddle_nat::Limits::default()
     };
     Switch::new(heddle_switch::Options {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::core::open_descriptors;
 use super::service::Service;
-use crate::api::{ApiError, ErrorCode, Status, VERSION};
+use crate::api::{ApiError, EndpointLimits, ErrorCode, Status, VERSION};
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ impl Service {
         let core = self.core.lock().await;
         let pid = std::process::id();
         let nat = core.switch.nat();
+        let limits = nat.limits();
+        let octets = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let (descriptors_limit, _) = heddle_sys::limits::fd_limit();
         let uptime = heddle_sys::clock::monotonic().saturating_sub(self.facts.started);
         Status {
@@ -37,11 +39,18 @@ impl Service {
             networks: core.network_count(),
             endpoints: core.describe_endpoints(),
             sessions: nat.session_count(),
-            sessions_limit: core.settings.sessions,
+            sessions_limit: limits.sessions,
             mappings: nat.mapping_count(),
             descriptors: open_descriptors(),
             descriptors_limit,
             memory: heddle_sys::memory::resident(pid).unwrap_or(0),
+            endpoint_limits: EndpointLimits {
+                sessions: limits.sessions_per_owner,
+                half_open: limits.half_open_per_owner,
+                mappings: limits.mappings_per_owner,
+                memory_bound: octets(nat.memory_bound_per_owner()),
+            },
+            memory_bound: octets(core.switch.memory_bound()),
         }
     }
 

@@ -180,6 +180,8 @@ fn vault_request_named(text: &str, internal: bool) -> Result<CreateNetwork, ApiE
         route_to: Vec::new(),
         routes: Vec::new(),
         port_security: true,
+        storm_control: crate::api::storm_control(),
+        ageing_seconds: crate::api::ageing_seconds(),
     })
 }
 

@@ -1,11 +1,15 @@
 //! The state as the dataplane wants it.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_nat::Published;
 use heddle_switch::leg::{Leg, NoLeg};
-use heddle_switch::{Config, ConfigParts, GATEWAY_LINK_LOCAL, NetworkId, StaticRoute};
+use heddle_switch::{
+    Config, ConfigParts, GATEWAY_LINK_LOCAL, NetworkId, StaticRoute, StormControl,
+};
 use heddle_wire::Address;
 use ipnet::IpNet;
 
@@ -73,6 +77,9 @@ impl Core {
                 .filter(|endpoint| endpoint.port.is_some())
                 .map(|endpoint| endpoint.number)
                 .collect(),
+            storm_control: NonZeroU32::new(record.storm_control)
+                .map_or(StormControl::OFF, StormControl::frames),
+            ageing: Duration::from_secs(record.ageing_seconds.into()),
         }
     }
 

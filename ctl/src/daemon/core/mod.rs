@@ -44,8 +44,6 @@ pub(super) struct Settings {
     pub(super) default_kind: EndpointKind,
     /// Why not of TAPs, if so.
     pub(super) tun_fault: Option<String>,
-    /// How many sessions there may be.
-    pub(super) sessions: u32,
 }
 
 /// The state.

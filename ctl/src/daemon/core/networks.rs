@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use heddle_ipam::{
     DEFAULT_QUARANTINE, Families, GatewayChoice, Leases, NamedSubnet, NetworkIdentity,
@@ -31,6 +32,7 @@ impl Core {
             let message = format!("a network named {} exists already", request.name);
             return Err(ApiError::new(ErrorCode::NameTaken, message));
         }
+        check_ageing(request.ageing_seconds)?;
         let uplink = self.plan_uplink(request)?;
         let mtu = request.mtu.unwrap_or(DEFAULT_MTU);
         let families = families(request, mtu)?;
@@ -62,6 +64,8 @@ impl Core {
             route_to: request.route_to.clone(),
             routes: request.routes.clone(),
             port_security: request.port_security,
+            storm_control: request.storm_control,
+            ageing_seconds: request.ageing_seconds,
             leases: Leases::new(identity, subnets, DEFAULT_QUARANTINE),
         })
     }
@@ -281,6 +285,19 @@ fn families(request: &CreateNetwork, mtu: u16) -> Result<Families, ApiError> {
         v4: !request.no_ipv4,
         v6: !request.no_ipv6 && mtu >= SMALLEST_MTU_V6,
     })
+}
+
+fn check_ageing(seconds: u32) -> Result<(), ApiError> {
+    let range = heddle_switch::fdb::AGEING_RANGE;
+    if range.contains(&Duration::from_secs(seconds.into())) {
+        return Ok(());
+    }
+    let message = format!(
+        "an ageing time of {seconds} s is outside {} to {} s (IEEE 802.1Q)",
+        range.start().as_secs(),
+        range.end().as_secs()
+    );
+    Err(ApiError::new(ErrorCode::InvalidRequest, message))
 }
 
 fn differs(shared: &Uplink) -> ApiError {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use heddle_nat::{Direction, Session, SessionState};
+use heddle_nat::{Direction, Session, SessionState, Side};
 use heddle_switch::{Link, NeighbourState, PortId, Role};
 
 use super::ports::ports_of;
@@ -254,6 +254,7 @@ impl Core {
     pub(in crate::daemon) fn show_statistics(&self) -> api::Statistics {
         let ports = self.with_ports(|name, network, port| {
             let statistics = port.statistics();
+            let held = self.switch.nat().holdings_of(Side(port.id.0));
             api::PortStatistics {
                 port: name,
                 network,
@@ -262,6 +263,10 @@ impl Core {
                 sent_frames: statistics.sent_frames,
                 sent_bytes: statistics.sent_bytes,
                 dropped_frames: statistics.drops.iter().map(|(_, frames)| frames).sum(),
+                sessions: held.sessions,
+                half_open: held.half_open.iter().sum(),
+                mappings: held.mappings,
+                evicted_sessions: held.evicted,
             }
         });
         api::Statistics { ports }
@@ -321,6 +326,8 @@ fn show_network(network: &Network) -> api::Network {
         route_to: record.route_to.clone(),
         routes: record.routes.clone(),
         port_security: record.port_security,
+        storm_control: record.storm_control,
+        ageing_seconds: record.ageing_seconds,
         sandboxes: network
             .endpoints
             .values()
