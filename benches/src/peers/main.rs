@@ -8,11 +8,15 @@
 //! gone with them. The rounds are interleaved: every peer has its turn in every row of every round, so
 //! that whatever else the machine does is nobody's disadvantage.
 //!
+//! One row is not about speed: `behaviour` sends packets to those that translate and looks at what comes
+//! of them. `--row behaviour --require heddle` is a test: it fails if heddle fails a line.
+//!
 //! This program is heddle, too: executed under that name it is the daemon and the command line that
 //! are measured.
 
 #![forbid(unsafe_code)]
 
+mod behaviour;
 mod clock;
 mod ground;
 mod job;
@@ -32,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use behaviour::Finding;
 use ground::Ground;
 use peer::{EndpointKind, Peer};
 use problem::Problem;
@@ -62,6 +67,14 @@ struct Arguments {
     /// Worker threads of heddle [default: its own]
     #[arg(long)]
     workers: Option<u16>,
+
+    /// Also wait for what the row `behaviour` otherwise asks the peers for: some minutes a peer
+    #[arg(long)]
+    slow: bool,
+
+    /// Fail if this peer fails a line of the row `behaviour`; may be repeated
+    #[arg(long = "require", value_name = "PEER")]
+    required: Vec<String>,
 
     /// Write the results here, too
     #[arg(long, value_name = "FILE")]
@@ -112,6 +125,7 @@ fn list() {
     for row in ROWS {
         println!("{:12} {} ({})", row.name, row.what, row.unit);
     }
+    println!("{:12} {} (pass or fail)", behaviour::NAME, behaviour::WHAT);
     for peer in peer::all() {
         let missing = if is_there(&*peer) {
             ""
@@ -131,6 +145,11 @@ fn is_there(peer: &dyn Peer) -> bool {
 fn compare(arguments: &Arguments) -> Result<bool, Problem> {
     let rows = choose_rows(&arguments.rows)?;
     let peers = choose_peers(&arguments.peers)?;
+    for name in &arguments.required {
+        if !peers.iter().any(|peer| peer.name() == name) {
+            return Err(format!("{name} is required and not among the peers").into());
+        }
+    }
     // The file is opened as whoever called, before the program moves.
     let mut json = arguments
         .json
@@ -152,30 +171,80 @@ fn compare(arguments: &Arguments) -> Result<bool, Problem> {
         &mut problems,
     );
     drop(grounds);
-    let lines = table::lines(&all);
-    let what = |name: &str| {
-        ROWS.iter()
-            .find(|row| row.name == name)
-            .map_or("", |row| row.what)
+    let findings = if is_chosen(&arguments.rows, behaviour::NAME) {
+        behave(&stage, &peers, arguments.slow, &mut problems)
+    } else {
+        Vec::new()
     };
-    print!("{}", table::markdown(&lines, what));
-    for (problem, times) in counted(&problems) {
-        println!("\n{times} × {problem}");
-    }
+    let lines = table::lines(&all);
+    print_all(&lines, &findings, &problems);
     if let Some(json) = &mut json {
-        serde_json::to_writer_pretty(&mut *json, &lines)?;
+        let results = serde_json::json!({ "rows": lines, "behaviour": findings });
+        serde_json::to_writer_pretty(&mut *json, &results)?;
         writeln!(json)?;
     }
-    Ok(problems.is_empty())
+    let behaves = |name: &String| {
+        let mut those = findings
+            .iter()
+            .filter(|finding| finding.peer == name)
+            .peekable();
+        those.peek().is_some() && !those.any(Finding::is_failure)
+    };
+    Ok(problems.is_empty() && arguments.required.iter().all(behaves))
+}
+
+fn print_all(lines: &[table::Line], findings: &[Finding], problems: &[String]) {
+    let what = |name: &str| {
+        let mut rows = ROWS.iter();
+        rows.find(|row| row.name == name).map_or("", |row| row.what)
+    };
+    if !lines.is_empty() {
+        println!("{}", table::markdown(lines, what));
+    }
+    if !findings.is_empty() {
+        println!("{}", behaviour::markdown(findings));
+    }
+    for (problem, times) in counted(problems) {
+        println!("{times} × {problem}");
+    }
+}
+
+/// Looks at how the peers behave that translate.
+fn behave(
+    stage: &Stage,
+    peers: &[Box<dyn Peer>],
+    slow: bool,
+    problems: &mut Vec<String>,
+) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for peer in peers {
+        match behaviour::look(stage, &**peer, slow) {
+            Ok(findings) => {
+                let failed = findings.iter().filter(|finding| finding.is_failure());
+                let failed = failed.count();
+                if !findings.is_empty() {
+                    eprintln!("{}: {failed} of {} lines fail", peer.name(), findings.len());
+                }
+                all.extend(findings);
+            }
+            Err(problem) => note(problems, peer.name(), behaviour::NAME, &*problem),
+        }
+    }
+    all
+}
+
+fn is_chosen(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|chosen| chosen == name)
 }
 
 fn choose_rows(names: &[String]) -> Result<Vec<&'static Row>, Problem> {
-    let known = |name: &String| ROWS.iter().any(|row| row.name == *name);
+    let known =
+        |name: &String| *name == behaviour::NAME || ROWS.iter().any(|row| row.name == *name);
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         return Err(format!("no row is called {unknown}; --list names them").into());
     }
-    let is_chosen = |row: &&Row| names.is_empty() || names.iter().any(|name| row.name == name);
-    Ok(ROWS.iter().filter(is_chosen).collect())
+    let those = ROWS.iter().filter(|row| is_chosen(names, row.name));
+    Ok(those.collect())
 }
 
 fn choose_peers(names: &[String]) -> Result<Vec<Box<dyn Peer>>, Problem> {
@@ -189,10 +258,9 @@ fn choose_peers(names: &[String]) -> Result<Vec<Box<dyn Peer>>, Problem> {
             Some(_) => {}
         }
     }
-    let is_chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
     let (there, missing): (Vec<_>, Vec<_>) = all
         .into_iter()
-        .filter(|peer| is_chosen(peer.name()))
+        .filter(|peer| is_chosen(names, peer.name()))
         .partition(|peer| is_there(&**peer));
     for peer in missing {
         eprintln!("{} is not installed", peer.name());

@@ -10,6 +10,7 @@ use heddle_wire::Family;
 use serde_json::Value;
 
 use super::{CROWD, EndpointKind, Peer, resident};
+use crate::behaviour::{Arrangement, Flow, OUTSIDE_MTU, PUBLISHED, Station, Translator};
 use crate::clock::wait_until;
 use crate::ground::{
     CLIENT, GATEWAY, Ground, INSIDE, OUTSIDE, OUTSIDE_SERVER, PREFIX, SERVER, Topology, inside, of,
@@ -43,14 +44,7 @@ impl Peer for Heddle {
                 SERVER
             }
             Topology::Nat => {
-                let uplink = format!("netns:/proc/{}/ns/net", server.pid());
-                let mut arguments = vec!["--uplink".to_owned(), uplink];
-                for family in 0..2 {
-                    let (own, next, prefix) =
-                        (OUTSIDE[family], OUTSIDE_SERVER[family], PREFIX[family]);
-                    arguments.extend(["-o".to_owned(), format!("uplink_address={own}/{prefix}")]);
-                    arguments.extend(["-o".to_owned(), format!("uplink_gateway={next}")]);
-                }
+                let arguments = uplink(&server);
                 let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
                 daemon.network(&arguments)?;
                 OUTSIDE_SERVER
@@ -66,6 +60,28 @@ impl Peer for Heddle {
         }
         .prove()
         .map(Some)
+    }
+
+    fn arrange(&self, stage: &Stage) -> Result<Option<Arrangement>, Problem> {
+        let insiders = [Sandbox::new()?, Sandbox::new()?, Sandbox::new()?];
+        let outside = Sandbox::new()?;
+        let daemon = Daemon::start(stage)?;
+        let mtu = format!("mtu={OUTSIDE_MTU}");
+        let arguments = uplink(&outside);
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(["-o", &mtu]);
+        daemon.network(&arguments)?;
+        let names = ["a", "b", "c"];
+        for ((sandbox, name), station) in insiders.iter().zip(names).zip(Station::INSIDE) {
+            daemon.attach(sandbox, name, station.addresses())?;
+        }
+        let publication = format!("{PUBLISHED}:{PUBLISHED}/udp");
+        daemon.call(&["port", "publish", names[0], &publication])?;
+        Ok(Some(Arrangement {
+            joint: Box::new(daemon),
+            insiders,
+            outside,
+        }))
     }
 
     fn attach(&self, stage: &Stage, family: Family) -> Result<Option<f64>, Problem> {
@@ -178,6 +194,24 @@ impl Daemon {
     }
 }
 
+impl Translator for Daemon {
+    fn remembers(&self, flow: &Flow) -> Result<Option<Duration>, Problem> {
+        let said = self.call(&["flow", "ls", "--json"])?;
+        let flows: Vec<Value> = serde_json::from_str(&said)?;
+        let protocol = flow.protocol.to_string().to_lowercase();
+        let source = flow.source.to_ip().to_string();
+        let is_it = |said: &&Value| {
+            let original = &said["original"];
+            said["protocol"] == *protocol
+                && original["source"] == *source
+                && original["source_port"] == flow.port
+        };
+        let found = flows.iter().find(is_it).ok_or("it knows no such flow")?;
+        let seconds = found["expires_seconds"].as_u64();
+        Ok(seconds.map(Duration::from_secs))
+    }
+}
+
 impl Drop for Daemon {
     /// The process that was started is the keeper: killed, it would leave the daemon alone.
     fn drop(&mut self) {
@@ -185,6 +219,18 @@ impl Drop for Daemon {
             self.process.wait(END_TIME);
         }
     }
+}
+
+/// A way out into the namespace of the next hop.
+fn uplink(outside: &Sandbox) -> Vec<String> {
+    let kind = format!("netns:/proc/{}/ns/net", outside.pid());
+    let mut arguments = vec!["--uplink".to_owned(), kind];
+    for family in 0..2 {
+        let (own, next, prefix) = (OUTSIDE[family], OUTSIDE_SERVER[family], PREFIX[family]);
+        arguments.extend(["-o".to_owned(), format!("uplink_address={own}/{prefix}")]);
+        arguments.extend(["-o".to_owned(), format!("uplink_gateway={next}")]);
+    }
+    arguments
 }
 
 /// This program as heddle.

@@ -18,6 +18,7 @@ use vde::Vde;
 
 use heddle_wire::Family;
 
+use crate::behaviour::Arrangement;
 use crate::ground::{Ground, Topology};
 use crate::problem::Problem;
 use crate::stage::Stage;
@@ -52,6 +53,12 @@ pub(crate) trait Peer {
     /// Joins two containers.
     fn lay(&self, stage: &Stage, topology: Topology) -> Result<Option<Ground>, Problem> {
         let _ = (stage, topology);
+        Ok(None)
+    }
+
+    /// Puts itself between hosts and an outside, as a translator.
+    fn arrange(&self, stage: &Stage) -> Result<Option<Arrangement>, Problem> {
+        let _ = stage;
         Ok(None)
     }
 
