@@ -182,7 +182,7 @@ impl Link {
             hop_limit: 64,
             traffic_class: 0,
             id: 0x1234,
-            dont_fragment: false,
+            dont_fragment: true,
             more_fragments: false,
             fragment_offset: 0,
             options: Vec::new(),
@@ -257,10 +257,18 @@ impl Packet {
         self
     }
 
-    /// With IPv4's "don't fragment".
+    /// With IPv4's "don't fragment", which is what a packet has if nothing else is said: hosts that
+    /// find out the path's MTU send it so.
     #[must_use]
     pub fn dont_fragment(mut self) -> Self {
         self.dont_fragment = true;
+        self
+    }
+
+    /// Without IPv4's "don't fragment".
+    #[must_use]
+    pub fn may_fragment(mut self) -> Self {
+        self.dont_fragment = false;
         self
     }
 
@@ -289,7 +297,8 @@ impl Packet {
     }
 
     /// As a fragment: `offset` in bytes, a multiple of eight. For IPv6 this adds the fragment
-    /// header behind the extension headers that are already there.
+    /// header behind the extension headers that are already there. It may be fragmented further if
+    /// nothing else is said afterwards.
     #[must_use]
     pub fn fragment(mut self, id: u32, offset: u16, more: bool) -> Self {
         assert!(
@@ -297,6 +306,7 @@ impl Packet {
             "fragments start at multiples of eight bytes"
         );
         self.id = id;
+        self.dont_fragment = false;
         self.fragment_offset = offset;
         self.more_fragments = more;
         if self.source.family() == Family::V6 {

@@ -1,5 +1,9 @@
 //! Cutting an IPv4 datagram into fragments (RFC 791 §3.2), for a link whose MTU is too small for
-//! it. IPv6 routers do not do this (RFC 8200 §4.5).
+//! it. IPv6 routers do not do this (RFC 8200 §4.5); only for datagrams of one's own there is `v6`.
+
+mod v6;
+
+pub use v6::fragment_ipv6;
 
 use crate::Family;
 use crate::checksum;
@@ -23,6 +27,9 @@ pub enum FragmentError {
     /// The frame does not carry IPv4.
     #[error("only IPv4 datagrams are fragmented on their way")]
     NotIpv4,
+    /// The frame does not carry a whole IPv6 datagram.
+    #[error("only whole IPv6 datagrams are fragmented by their sender")]
+    NotIpv6,
     /// The sender forbade it: the answer is ICMP 3/4 (RFC 1191 §4).
     #[error("the datagram's sender forbade fragmenting it")]
     DontFragment,

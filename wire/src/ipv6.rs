@@ -31,7 +31,7 @@ pub(crate) const SOURCE: usize = 8;
 pub(crate) const DESTINATION: usize = 24;
 
 /// A fragment header's length, which its second byte does not say.
-const FRAGMENT_HEADER_LEN: usize = 8;
+pub(crate) const FRAGMENT_HEADER_LEN: usize = 8;
 
 /// A fragment header's bit "more fragments".
 const MORE_FRAGMENTS: u16 = 0x0001;

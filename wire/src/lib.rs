@@ -23,7 +23,8 @@
 //!    error quotes.
 //! 5. **Send.** A frame leaves as it came where the endpoint takes the virtio-net header. Where it
 //!    does not, [`complete_checksum`] and [`segment()`] do in software what the header left to do;
-//!    [`fragment_ipv4`] cuts what a link is too small for.
+//!    [`fragment_ipv4`] cuts what a link is too small for, [`fragment_ipv6`] what is our own. What came
+//!    in fragments is taken apart as [`Part`]s and put together under [`write_whole_header`].
 //!
 //! Below all of it lies [`checksum`]; [`builder`] makes frames for tests.
 //!
@@ -52,6 +53,7 @@ mod ipv4;
 mod ipv6;
 mod mac;
 mod malformed;
+mod part;
 mod protocol;
 mod rewrite;
 mod segment;
@@ -68,15 +70,18 @@ pub use arp::{ARP_LEN, Arp};
 pub use echo::{DEFAULT_HOP_LIMIT, echo_reply};
 pub use embedded::{Embedded, embedded, rewrite_embedded};
 pub use ethernet::EtherType;
-pub use fragment::{FragmentError, fragment_ipv4};
+pub use fragment::{FragmentError, fragment_ipv4, fragment_ipv6};
 pub use icmp::Icmp;
 pub use ip::{Fragment, Ip, IpOptions};
 pub use ipv4::ipv4_header_is_valid;
 pub use ipv6::{EXTENSION_HEADERS_LEN_MAX, EXTENSION_HEADERS_MAX};
 pub use mac::{MacAddr, MacAddrError};
 pub use malformed::Malformed;
+pub use part::{Change, PART_HEADER_LEN_MAX, Part, Whole, rewrite_part_header, write_whole_header};
 pub use protocol::Protocol;
-pub use rewrite::{Rewrite, clamp_mss, decrement_hop_limit, rewrite};
+pub use rewrite::{
+    Rewrite, allow_fragments, clamp_mss, decrement_hop_limit, rewrite, set_identification,
+};
 pub use segment::{SegmentError, complete_checksum, segment};
 pub use summary::{Network, Summary};
 pub use tcp::{Tcp, TcpFlags, TcpOption, TcpOptions};

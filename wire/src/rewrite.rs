@@ -97,6 +97,43 @@ pub fn decrement_hop_limit(frame: &mut [u8], ip: &Ip) {
     }
 }
 
+/// Gives a whole IPv4 datagram another identification. IPv6 has it only in fragments, where this does
+/// nothing.
+pub fn set_identification(frame: &mut [u8], ip: &Ip, id: u16) {
+    change_ipv4(frame, ip, |header, delta| {
+        replace16(header, ipv4::IDENTIFICATION, id, delta);
+    });
+}
+
+/// Makes an IPv4 datagram of one's own one that may be cut, with an identification that is unique.
+pub fn allow_fragments(frame: &mut [u8], ip: &Ip, id: u16) {
+    change_ipv4(frame, ip, |header, delta| {
+        replace16(header, ipv4::IDENTIFICATION, id, delta);
+        let flags = u16::from_be_bytes([header[ipv4::FRAGMENT], header[ipv4::FRAGMENT + 1]]);
+        replace16(header, ipv4::FRAGMENT, flags & !ipv4::DONT_FRAGMENT, delta);
+    });
+}
+
+/// Changes the fixed IPv4 header, if it is one, and updates its checksum.
+fn change_ipv4(
+    frame: &mut [u8],
+    ip: &Ip,
+    change: impl FnOnce(&mut [u8; ipv4::HEADER_LEN], &mut Delta),
+) {
+    let header = frame.get_mut(usize::from(ip.header_offset)..);
+    let Some(header) = header.and_then(|packet| packet.first_chunk_mut()) else {
+        return;
+    };
+    if header[0] >> 4 != 4 {
+        return;
+    }
+    let mut delta = Delta::NONE;
+    change(header, &mut delta);
+    if let Some(checksum) = field(header, ipv4::CHECKSUM) {
+        delta.apply(checksum);
+    }
+}
+
 /// Lowers the maximum segment size that a SYN announces to `mss`; whether there was a larger one.
 ///
 /// A SYN without the option announces the default, which no link is too small for, and gets none.

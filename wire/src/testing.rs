@@ -177,8 +177,8 @@ fn any_packet(family: Family) -> BoxedStrategy<(Packet, Family)> {
             let (hops, class, id, dont_fragment) = header;
             let mut packet = link.ip(source, destination).hop_limit(hops);
             packet = packet.traffic_class(class).id(id);
-            if dont_fragment {
-                packet = packet.dont_fragment();
+            if !dont_fragment {
+                packet = packet.may_fragment();
             }
             for (kind, content) in options {
                 packet = match kind {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn packet() -> Packet {
-    link().ip("10.0.0.1", "10.0.0.2")
+    link().ip("10.0.0.1", "10.0.0.2").may_fragment()
 }
 
 /// The fragments of a frame's datagram.
@@ -140,6 +140,7 @@ fn tags_stay_on_every_fragment() {
         .service_tag(5)
         .vlan(6)
         .ip("10.0.0.1", "10.0.0.2")
+        .may_fragment()
         .udp(1, 2, &[0; 200]);
     for fragment in fragments(&frame, 100).unwrap() {
         assert_eq!(fragment[..22], frame[..22]);
@@ -186,4 +187,99 @@ fn a_short_scratch_buffer_is_refused_before_the_first_fragment() {
         fragment_ipv4(&frame, &summary, 500, &mut scratch, &mut |_| {}),
         Ok(3)
     );
+}
+
+mod v6 {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+    use proptest::sample::select;
+
+    use super::super::{FragmentError, fragment_ipv6};
+    use crate::builder::Packet;
+    use crate::testing::{ip, link};
+    use crate::{Part, Protocol, Summary, Whole, write_whole_header};
+
+    fn packet() -> Packet {
+        link().ip("fd00::1", "fd00::2")
+    }
+
+    fn fragments(frame: &[u8], mtu: usize) -> Result<Vec<Vec<u8>>, FragmentError> {
+        let mut scratch = vec![0xcc; 22 + mtu];
+        let mut frames = Vec::new();
+        let summary = Summary::parse(frame).unwrap();
+        let mut emit = |fragment: &[u8]| frames.push(fragment.to_vec());
+        let count = fragment_ipv6(frame, &summary, mtu, 0xdead_beef, &mut scratch, &mut emit)?;
+        assert_eq!(count, frames.len());
+        Ok(frames)
+    }
+
+    proptest! {
+        #[test]
+        fn fragments_come_together_byte_for_byte(
+            data in vec(any::<u8>(), 0..6000),
+            mtu in 80_usize..2000,
+            before in select(vec![None, Some(Protocol::HOP_BY_HOP), Some(Protocol::ROUTING)]),
+            options: bool,
+            trailer in vec(any::<u8>(), 0..9),
+        ) {
+            let mut packet = packet();
+            let padding = [0, 1, 4, 0, 0, 0, 0];
+            if let Some(kind) = before {
+                packet = packet.extension(kind, &padding);
+            }
+            if options {
+                packet = packet.extension(Protocol::DESTINATION_OPTIONS, &padding);
+            }
+            let mut frame = packet.udp(1000, 2000, &data);
+            let end = frame.len();
+            frame.extend(trailer);
+            let frames = fragments(&frame, mtu).unwrap();
+            if ip(&frame).total_len() <= mtu {
+                prop_assert_eq!(frames, vec![frame[..end].to_vec()]);
+                return Ok(());
+            }
+            let mut together = Vec::new();
+            for (index, fragment) in frames.iter().enumerate() {
+                let ip = ip(fragment);
+                let part = Part::of(fragment, &ip).unwrap();
+                prop_assert!(ip.total_len() <= mtu);
+                prop_assert_eq!(usize::from(part.offset), together.len());
+                prop_assert_eq!(part.id, 0xdead_beef);
+                prop_assert_eq!(part.more, index + 1 < frames.len());
+                prop_assert!(!part.more || ip.total_len() + 8 > mtu);
+                // What routers look at stands in every fragment, the rest only once.
+                prop_assert_eq!(part.header.len(), 48 + if before.is_some() { 8 } else { 0 });
+                together.extend(part.data);
+            }
+            let first = ip(&frames[0]);
+            let part = Part::of(&frames[0], &first).unwrap();
+            let whole = Whole { data_len: together.len(), hop_limit: 64, dont_fragment: false };
+            let mut header = [0; 400];
+            let len = write_whole_header(part.header, &whole, &mut header).unwrap();
+            let made = [&frames[0][..14], &header[..len], &together].concat();
+            prop_assert_eq!(&made, &frame[..end]);
+        }
+    }
+
+    #[test]
+    fn only_whole_ipv6_is_cut_and_only_where_there_is_room() {
+        let part = packet()
+            .fragment(1, 0, true)
+            .frame(Protocol(47), &[0; 1000]);
+        assert_eq!(fragments(&part, 500), Err(FragmentError::NotIpv6));
+        let frame = link().ip("10.0.0.1", "10.0.0.2").udp(1, 2, &[0; 1000]);
+        assert_eq!(fragments(&frame, 500), Err(FragmentError::NotIpv6));
+        let frame = packet().udp(1, 2, &[0; 1000]);
+        assert_eq!(fragments(&frame, 56).unwrap().len(), 126);
+        assert_eq!(
+            fragments(&frame, 55),
+            Err(FragmentError::MtuTooSmall { mtu: 55 })
+        );
+        let summary = Summary::parse(&frame).unwrap();
+        let mut panics = |_: &[u8]| panic!("emitted");
+        assert_eq!(
+            fragment_ipv6(&frame, &summary, 500, 1, &mut [0; 513], &mut panics),
+            Err(FragmentError::Scratch { needed: 514 })
+        );
+    }
 }

@@ -1,7 +1,9 @@
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
-use super::{Rewrite, clamp_mss, decrement_hop_limit, rewrite};
+use super::{
+    Rewrite, allow_fragments, clamp_mss, decrement_hop_limit, rewrite, set_identification,
+};
 use crate::builder::{self, TcpHeader};
 use crate::testing::flow::{any_message, smoltcp_accepts, two_flows};
 use crate::testing::{
@@ -136,6 +138,7 @@ proptest! {
             let to = outside(ip.family());
             rewrite(&mut other, &ip, partial, &to);
             decrement_hop_limit(&mut other, &ip);
+            set_identification(&mut other, &ip, 7);
             clamp_mss(&mut other, &ip, partial, 536);
         }
     }
@@ -330,4 +333,23 @@ fn only_a_syn_is_clamped() {
     assert!(!clamp_mss(&mut frame, &summary, false, 536));
     assert_eq!(frame, before);
     assert_eq!(TcpOptions::new(&frame[54..]).count(), 1);
+}
+
+#[test]
+fn another_identification_is_the_one_that_the_packet_was_made_with() {
+    for id in [0, 1, 0x1234, 0xffff] {
+        let packet = link().ip(V4.0, V4.1).may_fragment();
+        let mut frame = packet.udp(1, 2, b"data");
+        let summary = ip(&frame);
+        set_identification(&mut frame, &summary, id);
+        assert_eq!(frame, packet.clone().id(id).udp(1, 2, b"data"));
+        let mut frame = packet.clone().dont_fragment().udp(1, 2, b"data");
+        allow_fragments(&mut frame, &summary, id);
+        assert_eq!(frame, packet.id(id).udp(1, 2, b"data"));
+    }
+    let mut frame = link().ip(V6.0, V6.1).udp(1, 2, b"data");
+    let (before, summary) = (frame.clone(), ip(&frame));
+    set_identification(&mut frame, &summary, 7);
+    allow_fragments(&mut frame, &summary, 7);
+    assert_eq!(frame, before);
 }
