@@ -9,6 +9,7 @@
 //! 3. If there is none: [`Published`] and [`Nat::inbound`] say whom a packet from outside is for;
 //!    [`Nat::open`] makes the session, and the mapping it needs, when every check is done.
 //! 4. [`Nat::translate_error`] — ICMP errors about packets that were sent through here.
+//!    [`Identifications`] — the numbers of datagrams that are or may be fragmented.
 //! 5. [`Nat::expire`] — the end of sessions, whenever [`Nat::next_deadline`] has come.
 //!
 //! Two kinds of object, as in RFC 6146: a *mapping* is an inside (address, port) known outside as
@@ -22,6 +23,7 @@
 
 mod error;
 mod files;
+mod identification;
 mod limits;
 mod mapping;
 mod open;
@@ -37,6 +39,7 @@ mod tuple;
 mod world;
 
 pub use error::TranslatedError;
+pub use identification::Identifications;
 pub use limits::{Holdings, Limits};
 pub use mapping::Filtering;
 pub use open::{Destination, Inbound, Opening, Source};

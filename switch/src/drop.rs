@@ -91,8 +91,16 @@ pub enum Cause {
     // NAT.
     /// Protocol without ports.
     ProtocolUntranslatable,
-    /// Fragment without the flow's ports.
-    FragmentUntranslatable,
+    /// Fragments that overlap or contradict each other.
+    FragmentOverlap,
+    /// Fragment that is there already.
+    FragmentDuplicate,
+    /// Too many fragments of one datagram.
+    FragmentsTooMany,
+    /// Share of memory for fragments used up.
+    FragmentQuota,
+    /// The other fragments did not come in time.
+    FragmentIncomplete,
     /// Port 0.
     PortZero,
     /// TCP without a connection.
@@ -132,7 +140,7 @@ pub enum Cause {
 }
 
 /// Name and sentence of each [`Cause`], in its order.
-const TABLE: [(Cause, &str, &str); 50] = [
+const TABLE: [(Cause, &str, &str); 54] = [
     (
         Cause::SourceMacInvalid,
         "source-mac-invalid",
@@ -295,9 +303,29 @@ const TABLE: [(Cause, &str, &str); 50] = [
         "only TCP, UDP and ICMP queries and errors can be translated",
     ),
     (
-        Cause::FragmentUntranslatable,
-        "fragment-untranslatable",
-        "a fragment does not show the ports that translation needs",
+        Cause::FragmentOverlap,
+        "fragment-overlap",
+        "fragments of one datagram overlap or contradict each other, so all of it goes (RFC 5722)",
+    ),
+    (
+        Cause::FragmentDuplicate,
+        "fragment-duplicate",
+        "the same fragment waits already",
+    ),
+    (
+        Cause::FragmentsTooMany,
+        "fragments-too-many",
+        "a datagram came in more fragments than any link makes necessary",
+    ),
+    (
+        Cause::FragmentQuota,
+        "fragment-quota",
+        "the endpoint has used up its share of memory for fragments, and its oldest went",
+    ),
+    (
+        Cause::FragmentIncomplete,
+        "fragment-incomplete",
+        "the other fragments of the datagram did not come in time",
     ),
     (Cause::PortZero, "port-zero", "port 0 cannot be answered"),
     (

@@ -2,11 +2,14 @@
 
 use heddle_mem::Buffer;
 use heddle_wire::{
-    Ip, Malformed, Network, Summary, VNET_HEADER_LEN, VnetError, VnetHeader, complete_checksum,
+    Ip, Malformed, Network, Summary, Transport, VNET_HEADER_LEN, VnetError, VnetHeader,
+    complete_checksum, ethernet, set_identification,
 };
 
 use crate::drop::DropReason;
+use crate::endpoint::FRAME_SPACE;
 use crate::port::PortId;
+use crate::reassembly::{Assembly, FRAGMENTS_MAX, HEADERS_LEN_MAX, Parts};
 
 /// A frame in the memory of its burst, parsed once. It is gone when the burst is.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub struct Frame<'b> {
     pub(crate) header: VnetHeader,
     /// What the frame says. Rewriting does not change it: it tells how the frame *arrived*.
     pub(crate) summary: Summary,
+    /// The fragments that it came in, and leaves in, if it came in fragments.
+    parts: Option<&'b mut Parts>,
 }
 
 impl<'b> Frame<'b> {
@@ -32,6 +37,7 @@ impl<'b> Frame<'b> {
                 bytes,
                 header,
                 summary,
+                parts: None,
             }),
             Err(VnetError::ChecksumAbsent | VnetError::ChecksumPlace)
                 if header.gso_type == VnetHeader::NONE.gso_type
@@ -55,7 +61,16 @@ impl<'b> Frame<'b> {
             bytes,
             header: VnetHeader::NONE,
             summary,
+            parts: None,
         })
+    }
+
+    /// A datagram that came in fragments.
+    pub(crate) fn assembled(assembly: &'b mut Assembly) -> Result<Frame<'b>, DropReason> {
+        let (bytes, parts) = assembly.split();
+        let mut frame = Frame::parse(bytes)?;
+        frame.parts = Some(parts);
+        Ok(frame)
     }
 
     /// Completes the transport checksum if that was left to somebody further on. Not for super-frames,
@@ -123,6 +138,65 @@ impl<'b> Frame<'b> {
         }
     }
 
+    /// The fragments that the frame came in; nothing if it came whole.
+    #[inline]
+    pub(crate) fn parts(&self) -> Option<&Parts> {
+        self.parts.as_deref()
+    }
+
+    /// How many frames it was when it came in.
+    pub(crate) fn count(&self) -> usize {
+        self.parts().map_or(1, Parts::count)
+    }
+
+    /// Octets of the longest packet that it is on a link without offloads: what an MTU is compared with.
+    #[inline]
+    pub(crate) fn largest_packet_len(&self) -> usize {
+        match self.parts() {
+            None => self.header.largest_segment_len(&self.summary),
+            Some(parts) => parts.largest(),
+        }
+    }
+
+    /// How many packets it is on a link without offloads.
+    pub(crate) fn packets(&self) -> u32 {
+        let payload = match self.ip().map(|ip| &ip.transport) {
+            Some(Transport::Tcp(tcp)) => tcp.payload_len,
+            Some(Transport::Udp(udp)) => udp.payload_len,
+            _ => 0,
+        };
+        match self.header.gso() {
+            None => 1,
+            Some(_) => payload
+                .div_ceil(u32::from(self.header.gso_size).max(1))
+                .max(1),
+        }
+    }
+
+    /// Gives the datagram another identification; the packets of a super-frame count up from it.
+    pub(crate) fn renumber(&mut self, ip: &Ip, id: u32) {
+        let [.., high, low] = id.to_be_bytes();
+        match &mut self.parts {
+            Some(parts) => parts.renumber(id),
+            None => set_identification(self.ethernet_mut(), ip, u16::from_be_bytes([high, low])),
+        }
+    }
+
+    /// Copies the frame as it arrived, in its fragments if it came in some. Whether there was room.
+    pub(crate) fn copy_into(&self, buffer: &mut Buffer) -> bool {
+        let Some(parts) = self.parts() else {
+            return buffer.copy_from(self.as_sent());
+        };
+        let (mut scratch, mut fits) = (Vec::new(), buffer.copy_from(&[]));
+        parts.as_they_came(self.ethernet(), &mut scratch, |fragment| {
+            let len = u32::try_from(fragment.len() + VNET_HEADER_LEN).unwrap_or(u32::MAX);
+            fits &= buffer.extend_from(&len.to_be_bytes())
+                && buffer.extend_from(&VnetHeader::NONE.emit())
+                && buffer.extend_from(fragment);
+        });
+        fits
+    }
+
     /// Whether the transport checksum is yet to be completed.
     #[inline]
     pub(crate) fn has_partial_checksum(&self) -> bool {
@@ -142,5 +216,55 @@ fn finish_checksum(bytes: &mut [u8], header: &VnetHeader) {
 #[derive(Debug)]
 pub(crate) struct HeldFrame {
     pub(crate) ingress: PortId,
-    pub(crate) bytes: Buffer,
+    bytes: Buffer,
+    /// How many fragments it is; nothing if it is whole.
+    fragments: Option<usize>,
+}
+
+impl HeldFrame {
+    /// Octets that any frame needs, in whatever fragments it came.
+    pub(crate) const SPACE: usize = FRAME_SPACE
+        + HEADERS_LEN_MAX
+        + FRAGMENTS_MAX * (size_of::<u32>() + VNET_HEADER_LEN + ethernet::HEADER_LEN);
+
+    /// A copy in `buffer`; `None` if that is too small.
+    pub(crate) fn new(ingress: PortId, frame: &Frame<'_>, mut buffer: Buffer) -> Option<HeldFrame> {
+        let fragments = frame.parts().map(Parts::count);
+        frame.copy_into(&mut buffer).then_some(HeldFrame {
+            ingress,
+            bytes: buffer,
+            fragments,
+        })
+    }
+
+    /// An empty one.
+    #[cfg(test)]
+    pub(crate) fn empty(ingress: PortId, bytes: Buffer) -> HeldFrame {
+        HeldFrame {
+            ingress,
+            bytes,
+            fragments: None,
+        }
+    }
+
+    /// How many frames it was when it came in.
+    pub(crate) fn count(&self) -> usize {
+        self.fragments.unwrap_or(1)
+    }
+
+    /// Shows each of these, virtio-net header first.
+    pub(crate) fn for_each(&mut self, mut show: impl FnMut(&mut [u8])) {
+        if self.fragments.is_none() {
+            return show(&mut self.bytes);
+        }
+        let mut rest = &mut self.bytes[..];
+        while let Some((len, behind)) = rest.split_first_chunk_mut() {
+            let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
+            let Some((frame, next)) = behind.split_at_mut_checked(len) else {
+                return;
+            };
+            show(frame);
+            rest = next;
+        }
+    }
 }

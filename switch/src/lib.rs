@@ -15,6 +15,7 @@
 //!    - `gateway`: our own answers to ARP, neighbour discovery and echo.
 //!    - `router`: to an endpoint of a network that this one reaches, by a static route, or out.
 //!    - `outside`: what a leg lets in; it is one station and answers for nobody else.
+//!    - `reassemble`: what comes in fragments and must be seen whole waits until it is.
 //!    - `translate`: to the session it belongs to, or to a new one. A new one is made when every check
 //!      is done, and taken back if the frame cannot be sent then: what is dropped leaves nothing.
 //!    - `egress`: next hop (`neighbours` asks for it while the frame waits), MTU, layer 2.
@@ -43,6 +44,7 @@ pub mod leg;
 mod limiter;
 mod neighbour;
 mod port;
+mod reassembly;
 mod storm;
 mod switch;
 mod walk;

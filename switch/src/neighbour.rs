@@ -133,8 +133,8 @@ struct Table {
 pub(crate) enum Hold {
     /// It waits, and somebody has asked already.
     Waiting,
-    /// It waits instead of an older one of the same port.
-    Replaced,
+    /// It waits instead of an older one of the same port, which was so many frames.
+    Replaced(usize),
     /// It waits, and the caller must ask.
     Ask,
     /// No room: the caller drops it.
@@ -243,13 +243,14 @@ impl Neighbours {
             return Hold::Full;
         };
         // Given back first, so that the copy finds a buffer.
-        entry.waiting.remove(oldest);
+        let replaced = entry.waiting.remove(oldest);
+        let replaced = replaced.map_or(0, |frame| frame.count());
         if let Some(frame) = frame() {
             entry.waiting.push_back(frame);
         } else {
             table.give_back(ingress);
         }
-        Hold::Replaced
+        Hold::Replaced(replaced)
     }
 
     /// Makes sure that one more entry may be made, at the cost of one that is idle.
@@ -383,6 +384,13 @@ impl Neighbours {
         {
             *shares.entry(frame.ingress).or_default() += 1;
         }
+    }
+
+    /// How many frames wait, those that came in fragments counted by these.
+    pub(crate) fn waiting(&self) -> usize {
+        let table = self.lock();
+        let waiting = table.entries.values().flat_map(|entry| &entry.waiting);
+        waiting.chain(&table.stranded).map(HeldFrame::count).sum()
     }
 
     /// Every neighbour, by link and address.

@@ -175,7 +175,13 @@ impl PortCounters {
     /// Counts a frame from this port that ended.
     #[inline]
     pub(crate) fn dropped(&self, reason: DropReason) {
-        self.drops[reason.index()].add(1);
+        self.dropped_many(reason, 1);
+    }
+
+    /// Counts frames from this port that ended.
+    #[inline]
+    pub(crate) fn dropped_many(&self, reason: DropReason, frames: usize) {
+        self.drops[reason.index()].add(u64::try_from(frames).unwrap_or(0));
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use heddle_mem::{BufferPool, Instant};
-use heddle_nat::Nat;
+use heddle_nat::{Identifications, Nat};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, Waker};
 use rand::SeedableRng as _;
@@ -30,11 +30,12 @@ use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, TryRng as _};
 
 use crate::config::Config;
-use crate::endpoint::FRAME_SPACE;
 use crate::fdb::{self, Fdb};
+use crate::frame::HeldFrame;
 use crate::grace::{self, Grace, Progress};
 use crate::neighbour::{Link, Neighbours};
 use crate::port::{Port, PortId, Role};
+use crate::reassembly::Reassembly;
 use crate::worker::Worker;
 
 /// Frames that wait for a neighbour, in all.
@@ -88,6 +89,8 @@ pub(crate) struct Tables {
     pub(crate) nat: Nat,
     pub(crate) neighbours: Neighbours,
     pub(crate) held: BufferPool,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) identifications: Identifications,
 }
 
 /// A configuration and its place in the order of configurations.
@@ -155,7 +158,9 @@ impl Switch {
             fdb: Fdb::new(options.stations, secret(), options.now),
             nat: Nat::new(options.sessions, secret(), options.now),
             neighbours: Neighbours::new(),
-            held: BufferPool::new(HELD_FRAMES, FRAME_SPACE),
+            held: BufferPool::new(HELD_FRAMES, HeldFrame::SPACE),
+            reassembly: Reassembly::new(secret()),
+            identifications: Identifications::new(secret()),
         };
         let workers = options.workers.max(1);
         let mut polls = Vec::with_capacity(workers);
@@ -285,6 +290,7 @@ impl Switch {
         let tables = &self.shared.tables;
         for port in removed {
             tables.fdb.flush_port(port.id);
+            tables.reassembly.forget_port(port.id);
             match &port.role {
                 Role::Leg(leg) => tables.neighbours.flush(Link::Leg(*leg), now),
                 // The hosts behind it were neighbours of the gateway.
@@ -377,13 +383,20 @@ impl Switch {
         (tables.nat.memory_bound(ports))
             .saturating_add(tables.fdb.memory_bound(networks, ports))
             .saturating_add(Neighbours::MEMORY_BOUND)
-            .saturating_add(HELD_FRAMES * FRAME_SPACE)
+            .saturating_add(HELD_FRAMES * HeldFrame::SPACE)
+            .saturating_add(Reassembly::MEMORY_BOUND)
     }
 
-    /// How many frames wait at the moment, for a neighbour to answer.
+    /// How many frames wait at the moment: for a neighbour to answer, or for the other fragments of
+    /// their datagram.
     #[must_use]
     pub fn held_frames(&self) -> usize {
-        HELD_FRAMES - self.shared.tables.held.available()
+        let Tables {
+            neighbours,
+            reassembly,
+            ..
+        } = &self.shared.tables;
+        neighbours.waiting() + reassembly.fragments()
     }
 
     /// Wakes every worker, so that it sees a stop flag.

@@ -12,9 +12,10 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use crate::config::Config;
-use crate::endpoint::{Arena, BURST_FRAMES, Burst, Drained, Endpoint};
+use crate::endpoint::{Arena, BURST_FRAMES, Burst, Drained, Endpoint, FRAME_SPACE};
 use crate::limiter::Limiter;
 use crate::port::PortId;
+use crate::reassembly::Assembly;
 use crate::switch::{Event, Shared, WAKE};
 use crate::walk::Walk;
 
@@ -36,6 +37,10 @@ pub(crate) struct Local {
     pub(crate) limiter: Limiter,
     /// Frames handed to endpoints, taken or not.
     pub(crate) transmitted: usize,
+    /// Where datagrams are put together; out of place while one walks.
+    assembly: Option<Box<Assembly>>,
+    /// Where frames are built that leave in pieces.
+    scratch: Vec<u8>,
     random: StdRng,
 }
 
@@ -43,6 +48,27 @@ impl Local {
     /// 64 unpredictable bits.
     pub(crate) fn random(&mut self) -> u64 {
         self.random.next_u64()
+    }
+
+    /// The place where a datagram is put together, to be given back. Nobody needs two: what walks on
+    /// from there is whole.
+    pub(crate) fn take_assembly(&mut self) -> Box<Assembly> {
+        self.assembly
+            .take()
+            .unwrap_or_else(|| Box::new(Assembly::new()))
+    }
+
+    pub(crate) fn give_back_assembly(&mut self, assembly: Box<Assembly>) {
+        self.assembly = Some(assembly);
+    }
+
+    /// Memory to build frames in, to be given back.
+    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    pub(crate) fn give_back_scratch(&mut self, scratch: Vec<u8>) {
+        self.scratch = scratch;
     }
 }
 
@@ -126,6 +152,8 @@ impl Worker {
             worker,
             limiter: Limiter::new(now),
             transmitted: 0,
+            assembly: Some(Box::new(Assembly::new())),
+            scratch: Vec::with_capacity(FRAME_SPACE),
             random,
         };
         Worker {
@@ -183,6 +211,7 @@ impl Worker {
             tables.nat.next_deadline(),
             tables.fdb.next_deadline(),
             tables.neighbours.next_deadline(),
+            tables.reassembly.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -281,14 +310,17 @@ impl Engine {
         if due(tables.fdb.next_deadline()) {
             tables.fdb.expire(now, TIMERS);
         }
+        let mut walk = Walk {
+            config,
+            tables,
+            local: &mut self.local,
+            now,
+        };
         if due(tables.neighbours.next_deadline()) {
-            Walk {
-                config,
-                tables,
-                local: &mut self.local,
-                now,
-            }
-            .neighbours_due();
+            walk.neighbours_due();
+        }
+        if due(tables.reassembly.next_deadline()) {
+            walk.fragments_due(TIMERS);
         }
     }
 }

@@ -123,7 +123,7 @@ fn what_is_too_big_and_may_be_cut_is_cut() {
     let mut lab = narrow();
     let data: Vec<u8> = (0..4000_u32).map(|at| at.to_le_bytes()[0]).collect();
     let there = lab.from_gateway("d").ip(V4.a, V4.d).hop_limit(63);
-    let packet = lab.to_gateway("a").ip(V4.a, V4.d).id(0x77);
+    let packet = lab.to_gateway("a").ip(V4.a, V4.d).id(0x77).may_fragment();
     let expected = fragments(&there, 0x77, &packet.udp_segment(1, 2, &data), 1280);
     assert_eq!(expected.len(), 4);
     let frame = packet.udp(1, 2, &data);
@@ -145,7 +145,12 @@ fn what_is_too_big_and_may_be_cut_is_cut() {
 fn a_super_frame_whose_packets_are_too_big_is_cut_twice() {
     let mut lab = narrow();
     let data = [9; 4000];
-    let mut frame = lab.to_gateway("a").ip(V4.a, V4.d).id(0x80).udp(1, 2, &data);
+    let mut frame = lab
+        .to_gateway("a")
+        .ip(V4.a, V4.d)
+        .id(0x80)
+        .may_fragment()
+        .udp(1, 2, &data);
     let vnet = offload(&mut frame, Some((Gso::Udp, 2000)));
     let there = lab.from_gateway("d").ip(V4.a, V4.d).hop_limit(63);
     let segment = there.udp_segment(1, 2, &data[..2000]);
@@ -174,6 +179,7 @@ fn fragments_that_a_full_port_loses_are_counted_each() {
         .to_gateway("a")
         .ip(V4.a, V4.d)
         .id(0x77)
+        .may_fragment()
         .udp(1, 2, &[0; 4000]);
     let there = lab.from_gateway("d").ip(V4.a, V4.d).hop_limit(63);
     let expected = fragments(&there, 0x77, &there.udp_segment(1, 2, &[0; 4000]), 1280);

@@ -115,6 +115,9 @@ impl Leg for PortLeg {
         let Some(&ip) = frame.ip() else {
             return Err(Cause::GatewayIgnored.into());
         };
+        if ip.fragment.is_part() {
+            return walk.reassemble_to_translate(ingress, frame, &ip);
+        }
         let Some(tuple) = Tuple::of(&ip, Zone::INSIDE) else {
             return walk.untracked(ingress, frame, &ip, Zone::INSIDE);
         };
@@ -238,6 +241,9 @@ impl PortLeg {
         frame: &mut Frame<'_>,
         ip: &Ip,
     ) -> Result<(), Refused> {
+        if ip.fragment.is_part() {
+            return walk.reassemble_to_translate(ingress, frame, ip);
+        }
         if ip.source.is_link_local() {
             return if is_echo_request(ip) {
                 walk.deliver_to_gateway(ingress, frame, ip)

@@ -42,10 +42,8 @@ impl Bench {
 
     fn hold_on(&self, link: Link, number: u32, port: u16) -> Hold {
         let frame = || {
-            Some(HeldFrame {
-                ingress: PortId(port),
-                bytes: self.pool.take()?,
-            })
+            let buffer = self.pool.take()?;
+            Some(HeldFrame::empty(PortId(port), buffer))
         };
         let (neighbours, port) = (&self.neighbours, PortId(port));
         neighbours.hold(link, address(number), port, frame, self.now)
@@ -216,7 +214,7 @@ fn a_port_that_waits_too_much_loses_its_own_oldest_and_nobody_elses() {
         assert_eq!(bench.hold(0, 1), Hold::Waiting);
     }
     for _ in 0..10 {
-        assert_eq!(bench.hold(0, 1), Hold::Replaced);
+        assert_eq!(bench.hold(0, 1), Hold::Replaced(1));
     }
     assert_eq!(bench.waiting(), NEIGHBOUR_SHARE + 1);
     assert_eq!(bench.hear(0, Some(A), true, true), NEIGHBOUR_SHARE + 1);

@@ -1,8 +1,10 @@
 //! What the sender of a refused packet is told (RFC 792, RFC 1812 §4.3, RFC 4443, RFC 9293 §3.5.2).
 
+use std::borrow::Cow;
+
 use heddle_wire::builder::{Link, TcpHeader};
 use heddle_wire::{
-    Address, Family, Fragment, Ip, Protocol, Tcp, TcpFlags, Transport, VnetHeader, icmp,
+    Address, Family, Fragment, Ip, Protocol, Summary, Tcp, TcpFlags, Transport, VnetHeader, icmp,
 };
 
 use super::Walk;
@@ -22,6 +24,8 @@ pub enum Answer {
     Silence,
     /// The hop limit was used up.
     TimeExceeded,
+    /// The other fragments did not come in time (ICMP 11/1, ICMPv6 3/1).
+    ReassemblyTimeExceeded,
     /// No route (ICMP 3/0, ICMPv6 1/0).
     NetworkUnreachable,
     /// Nobody there (ICMP 3/1, ICMPv6 1/3).
@@ -50,6 +54,8 @@ impl Answer {
             (Answer::Silence | Answer::Reset, _) => None,
             (Answer::TimeExceeded, Family::V4) => Some((icmp::v4::TIME_EXCEEDED, 0, 0)),
             (Answer::TimeExceeded, Family::V6) => Some((icmp::v6::TIME_EXCEEDED, 0, 0)),
+            (Answer::ReassemblyTimeExceeded, Family::V4) => Some((icmp::v4::TIME_EXCEEDED, 1, 0)),
+            (Answer::ReassemblyTimeExceeded, Family::V6) => Some((icmp::v6::TIME_EXCEEDED, 1, 0)),
             (Answer::NetworkUnreachable, Family::V4) => v4(0),
             (Answer::NetworkUnreachable, Family::V6) => v6(0),
             (Answer::HostUnreachable, Family::V4) => v4(1),
@@ -100,8 +106,9 @@ impl Walk<'_> {
                 packet.id(0).dont_fragment().tcp(&header, &[])
             }),
             _ => answer.message(frame, ip).map(|(kind, code, word)| {
-                let packet = link.ip(source, ip.source).id(0);
-                packet.icmp_error(kind, code, word, frame.ethernet())
+                // What is not to be cut needs no identification (RFC 6864 §4.1).
+                let packet = link.ip(source, ip.source).id(0).dont_fragment();
+                packet.icmp_error(kind, code, word, &quoted(frame))
             }),
         };
         if let Some(bytes) = bytes {
@@ -157,6 +164,27 @@ impl Walk<'_> {
             || other.is_some_and(|other| is_gateway(other))
             || self.config.legs().any(|leg| leg.owns(address))
     }
+}
+
+/// The frame that an error quotes: of a datagram that came in fragments the first one, which its sender
+/// knows.
+fn quoted<'f>(frame: &'f Frame<'_>) -> Cow<'f, [u8]> {
+    let Some(parts) = frame.parts() else {
+        return frame.ethernet().into();
+    };
+    let mut first = Vec::new();
+    parts.as_they_came(frame.ethernet(), &mut Vec::new(), |fragment| {
+        let summary = Summary::parse(fragment).ok();
+        let is_later = |ip: &Ip| matches!(ip.fragment, Fragment::Later { .. });
+        let ip = summary.as_ref().and_then(Summary::ip);
+        if ip.is_some_and(|ip| !is_later(ip)) {
+            first = fragment.to_vec();
+        }
+    });
+    if first.is_empty() {
+        return frame.ethernet().into();
+    }
+    first.into()
 }
 
 /// RFC 1812 §4.3.2.7, RFC 4443 §2.4 e: no errors about errors, about what was sent to many, about

@@ -1,8 +1,8 @@
 //! Out: the next hop's MAC address, the MTU, and the endpoint.
 
 use heddle_wire::{
-    Address, Ip, MacAddr, Rewrite, Summary, VNET_HEADER_LEN, VnetHeader, decrement_hop_limit,
-    ethernet, fragment_ipv4, rewrite, segment,
+    Address, Family, Ip, MacAddr, Rewrite, Summary, VNET_HEADER_LEN, VnetHeader, allow_fragments,
+    decrement_hop_limit, ethernet, fragment_ipv4, fragment_ipv6, rewrite, segment,
 };
 
 use super::{Answer, Refused, Walk};
@@ -63,19 +63,13 @@ impl Walk<'_> {
         address: Address,
     ) -> Result<(), Refused> {
         let tables = self.tables;
-        let copy = || {
-            let mut bytes = tables.held.take()?;
-            bytes.copy_from(frame.as_sent()).then_some(HeldFrame {
-                ingress: ingress.id,
-                bytes,
-            })
-        };
+        let copy = || HeldFrame::new(ingress.id, frame, tables.held.take()?);
         let neighbours = &tables.neighbours;
         match neighbours.hold(link, address, ingress.id, copy, self.now) {
             Hold::Waiting => Ok(()),
-            Hold::Replaced => {
+            Hold::Replaced(frames) => {
                 let counters = ingress.counters(self.local.worker);
-                counters.dropped(Cause::NeighbourQueueFull.into());
+                counters.dropped_many(Cause::NeighbourQueueFull.into(), frames);
                 Ok(())
             }
             Hold::Ask => {
@@ -95,7 +89,7 @@ impl Walk<'_> {
         frame: &Frame<'_>,
         ip: &Ip,
     ) -> Result<(), Refused> {
-        let fits = frame.header.largest_segment_len(&frame.summary) <= usize::from(egress.mtu);
+        let fits = frame.largest_packet_len() <= usize::from(egress.mtu);
         if fits || !ip.dont_fragment {
             return Ok(());
         }
@@ -117,7 +111,32 @@ impl Walk<'_> {
     ) -> Result<(), Refused> {
         let partial = frame.has_partial_checksum();
         rewrite(frame.ethernet_mut(), ip, partial, to);
+        self.renumber(frame, ip, to.source, to.destination);
         self.emit(ingress, egress, frame, ip, macs.0, macs.1)
+    }
+
+    /// Several hosts may send under the addresses that a datagram has got, and number theirs alike. Where
+    /// the number matters, in what is or may be cut, it is replaced (RFC 6864 §5.3.1).
+    #[inline]
+    pub(super) fn renumber(
+        &self,
+        frame: &mut Frame<'_>,
+        ip: &Ip,
+        source: Address,
+        destination: Address,
+    ) {
+        if ip.dont_fragment && frame.parts().is_none() {
+            return;
+        }
+        let id = self.identify(ip, source, destination, frame.packets());
+        frame.renumber(ip, id);
+    }
+
+    /// The first of `count` identifications for datagrams between two addresses.
+    #[cold]
+    fn identify(&self, ip: &Ip, source: Address, destination: Address, count: u32) -> u32 {
+        let identifications = &self.tables.identifications;
+        identifications.next(source, destination, ip.protocol, count)
     }
 
     /// Sends a routed packet. The hop limit has been checked, and that it may be fragmented if it
@@ -133,10 +152,71 @@ impl Walk<'_> {
     ) -> Result<(), Refused> {
         decrement_hop_limit(frame.ethernet_mut(), ip);
         ethernet::set_macs(frame.ethernet_mut(), destination, source);
-        if frame.header.largest_segment_len(&frame.summary) > usize::from(egress.mtu) {
+        if frame.parts().is_some() {
+            return self.transmit_parts(ingress, egress, frame);
+        }
+        if frame.largest_packet_len() > usize::from(egress.mtu) {
             return self.transmit_fragments(ingress, egress, frame);
         }
         self.transmit(egress, frame)
+    }
+
+    /// Sends a datagram in the fragments that it came in, of which some may have to be cut further. If
+    /// none of them is taken, the datagram was not sent.
+    #[cold]
+    fn transmit_parts(
+        &mut self,
+        ingress: &Port,
+        egress: &Port,
+        frame: &Frame<'_>,
+    ) -> Result<(), Refused> {
+        let Some(parts) = frame.parts() else {
+            return self.transmit(egress, frame);
+        };
+        let mut built = self.local.take_scratch();
+        let mut pieces = Pieces::default();
+        for number in 0..parts.count() {
+            if parts.as_it_leaves(number, frame.ethernet(), &mut built) {
+                let link = VNET_HEADER_LEN + ethernet::HEADER_LEN;
+                if built.len() <= link + usize::from(egress.mtu) {
+                    pieces.take_note(self.transmit_bytes(egress, &built));
+                } else {
+                    self.transmit_piece(egress, &built[VNET_HEADER_LEN..], None, &mut pieces);
+                }
+            }
+        }
+        self.local.give_back_scratch(built);
+        self.end_of(ingress, &pieces)
+    }
+
+    /// Sends an answer of our own to what came in fragments, in as many as the link needs.
+    #[cold]
+    pub(super) fn transmit_own(
+        &mut self,
+        ingress: &Port,
+        frame: &mut Frame<'_>,
+        ip: &Ip,
+    ) -> Result<(), Refused> {
+        let id = self.identify(ip, ip.destination, ip.source, 1);
+        let [.., high, low] = id.to_be_bytes();
+        allow_fragments(frame.ethernet_mut(), ip, u16::from_be_bytes([high, low]));
+        let mut pieces = Pieces::default();
+        self.transmit_piece(ingress, frame.ethernet(), Some(id), &mut pieces);
+        self.end_of(ingress, &pieces)
+    }
+
+    /// What became of a packet that left in pieces: of those that were not taken each is counted by
+    /// itself, unless none was.
+    fn end_of(&self, ingress: &Port, pieces: &Pieces) -> Result<(), Refused> {
+        let Some(refused) = pieces.refused else {
+            return Ok(());
+        };
+        if pieces.sent == 0 {
+            return Err(refused);
+        }
+        let counters = ingress.counters(self.local.worker);
+        counters.dropped_many(refused.reason, pieces.lost);
+        Ok(())
     }
 
     /// Sends a frame as it is.
@@ -172,40 +252,71 @@ impl Walk<'_> {
         egress: &Port,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
-        let mut scratch = vec![0; FRAME_SPACE];
+        let mut pieces = Pieces::default();
         if frame.header.gso().is_none() {
             frame.complete_checksum();
-            return self.transmit_piece(ingress, egress, frame.ethernet(), &mut scratch);
+            self.transmit_piece(egress, frame.ethernet(), None, &mut pieces);
+            return self.end_of(ingress, &pieces);
         }
-        let mut pieces: Vec<Vec<u8>> = Vec::new();
-        let mut keep = |piece: &[u8]| pieces.push(piece.to_vec());
+        let mut segments: Vec<Vec<u8>> = Vec::new();
+        let mut keep = |segment: &[u8]| segments.push(segment.to_vec());
         let (bytes, summary) = (frame.ethernet(), &frame.summary);
+        let mut scratch = vec![0; FRAME_SPACE];
         segment(bytes, summary, &frame.header, &mut scratch, &mut keep)
             .map_err(|_| Cause::PacketTooBig)?;
-        for piece in pieces {
-            self.transmit_piece(ingress, egress, &piece, &mut scratch)?;
+        for segment in segments {
+            self.transmit_piece(egress, &segment, None, &mut pieces);
         }
-        Ok(())
+        self.end_of(ingress, &pieces)
     }
 
-    /// Sends a packet that may be too long, cut if it is. Of fragments that are not taken, each is
-    /// counted by itself; the others are sent all the same, so that the count is right.
+    /// Sends a packet, cut if it is too long: under the identification `own` if it is one of ours, else
+    /// as only IPv4 is cut on the way. One that cannot be cut is lost.
     fn transmit_piece(
         &mut self,
-        ingress: &Port,
         egress: &Port,
-        piece: &[u8],
-        scratch: &mut [u8],
-    ) -> Result<(), Refused> {
-        let summary = Summary::parse(piece)?;
+        packet: &[u8],
+        own: Option<u32>,
+        pieces: &mut Pieces,
+    ) {
+        let mtu = usize::from(egress.mtu);
+        let mut scratch = vec![0; ethernet::HEADER_LEN + mtu];
         let mut send = |fragment: &[u8]| {
             let bytes = [&VnetHeader::NONE.emit(), fragment].concat();
-            if let Err(refused) = self.transmit_bytes(egress, &bytes) {
-                ingress.counters(self.local.worker).dropped(refused.reason);
-            }
+            pieces.take_note(self.transmit_bytes(egress, &bytes));
         };
-        fragment_ipv4(piece, &summary, usize::from(egress.mtu), scratch, &mut send)
-            .map_err(|_| Cause::PacketTooBig)?;
-        Ok(())
+        let cut = match Summary::parse(packet) {
+            Ok(summary) => match (own, summary.ip().map(Ip::family)) {
+                (Some(id), Some(Family::V6)) => {
+                    fragment_ipv6(packet, &summary, mtu, id, &mut scratch, &mut send)
+                }
+                _ => fragment_ipv4(packet, &summary, mtu, &mut scratch, &mut send),
+            },
+            Err(malformed) => return pieces.take_note(Err(malformed.into())),
+        };
+        if cut.is_err() {
+            pieces.take_note(Err(Cause::PacketTooBig.into()));
+        }
+    }
+}
+
+/// What became of the pieces of a packet.
+#[derive(Debug, Default)]
+struct Pieces {
+    sent: usize,
+    lost: usize,
+    /// Why the last of those was not taken.
+    refused: Option<Refused>,
+}
+
+impl Pieces {
+    fn take_note(&mut self, end: Result<(), Refused>) {
+        match end {
+            Ok(()) => self.sent += 1,
+            Err(refused) => {
+                self.lost += 1;
+                self.refused = Some(refused);
+            }
+        }
     }
 }

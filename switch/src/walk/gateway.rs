@@ -152,7 +152,7 @@ impl Walk<'_> {
         ip: &Ip,
     ) -> Result<(), Refused> {
         if ip.fragment.is_part() {
-            return Err(Cause::GatewayIgnored.into());
+            return self.reassemble(ingress, frame, ip);
         }
         let request = match ip.family() {
             Family::V4 => icmp::v4::ECHO_REQUEST,
@@ -163,7 +163,6 @@ impl Walk<'_> {
                 require_checksum(frame, ip)?;
                 self.echo(ingress, frame, ip)
             }
-            // Nobody can answer for the first part of a message, nor for "no next header".
             Transport::Icmp(_) | Transport::Absent => Err(Cause::GatewayIgnored.into()),
             Transport::Tcp(_) => {
                 require_checksum(frame, ip)?;
@@ -190,6 +189,9 @@ impl Walk<'_> {
         let partial = frame.has_partial_checksum();
         echo_reply(frame.ethernet_mut(), ip, partial);
         ethernet::set_macs(frame.ethernet_mut(), asker, own);
+        if frame.parts().is_some() {
+            return self.transmit_own(ingress, frame, ip);
+        }
         self.transmit(ingress, frame)
     }
 }

@@ -6,6 +6,8 @@
 //!                     │                         │      router ─┬─ inside: another endpoint
 //!                     │                         └──────────────┴─ leg: translate ─ egress
 //!                     └─ from a leg: outside ─ translate ─ egress
+//!
+//! translate, gateway ─ a fragment: reassemble ─ the whole datagram: security or outside, as above
 //! ```
 //!
 //! A walk runs to completion on one thread: it allocates nothing, holds no lock over a system call,
@@ -19,6 +21,7 @@ mod egress;
 mod gateway;
 mod neighbours;
 mod outside;
+mod reassemble;
 mod router;
 mod security;
 mod translate;
@@ -136,20 +139,24 @@ impl<'w> Walk<'w> {
             },
         };
         if let Err(refused) = end {
-            ingress.counters(self.local.worker).dropped(refused.reason);
+            let counters = ingress.counters(self.local.worker);
+            counters.dropped_many(refused.reason, frame.count());
             self.answer(ingress, frame, refused.answer);
         }
     }
 
-    /// Walks a frame that has waited once more, from the start. It has been counted as received.
+    /// Walks a frame that has waited once more, from the start. It has been counted as received. One
+    /// that came in fragments comes together again: nothing may have changed under it unseen.
     pub(crate) fn resume(&mut self, mut held: HeldFrame) {
         let Some(ingress) = self.config.port(held.ingress) else {
             return;
         };
         // Checked when it first arrived, but under another configuration.
-        if let Ok(mut frame) = Frame::parse(&mut held.bytes) {
-            self.dispatch(ingress, &mut frame);
-        }
+        held.for_each(|bytes| {
+            if let Ok(mut frame) = Frame::parse(bytes) {
+                self.dispatch(ingress, &mut frame);
+            }
+        });
     }
 
     /// Begins to load what the frames of a burst will look up, so that the cache misses of one hide

@@ -40,12 +40,14 @@ impl Walk<'_> {
         let Some(ingress) = self.config.port(held.ingress) else {
             return;
         };
-        ingress
-            .counters(self.local.worker)
-            .dropped(Cause::NeighbourUnreachable.into());
-        if let Ok(frame) = Frame::parse(&mut held.bytes) {
-            self.answer(ingress, &frame, Answer::HostUnreachable);
-        }
+        held.for_each(|bytes| {
+            ingress
+                .counters(self.local.worker)
+                .dropped(Cause::NeighbourUnreachable.into());
+            if let Ok(frame) = Frame::parse(bytes) {
+                self.answer(ingress, &frame, Answer::HostUnreachable);
+            }
+        });
     }
 
     /// Asks for the MAC address of a neighbour: all who might have it, or the one who had it.

@@ -14,6 +14,17 @@ use crate::frame::Frame;
 use crate::port::{Port, PortId};
 
 impl Walk<'_> {
+    /// A fragment of a datagram that is to be translated: only the whole of it shows its ports.
+    pub(crate) fn reassemble_to_translate(
+        &mut self,
+        ingress: &Port,
+        frame: &Frame<'_>,
+        ip: &Ip,
+    ) -> Result<(), Refused> {
+        require_unbound(ip)?;
+        self.reassemble(ingress, frame, ip)
+    }
+
     /// A packet of a known session: every check, then the session moves, then the packet goes.
     pub(crate) fn established(
         &mut self,
@@ -96,7 +107,6 @@ impl Walk<'_> {
             Transport::Icmp(message) if is_translated_error(message, ip.family()) => {
                 self.translate_error(ingress, frame, ip, zone)
             }
-            Transport::Absent if ip.fragment.is_part() => Err(Cause::FragmentUntranslatable.into()),
             Transport::Icmp(_) | Transport::Absent => Err(Cause::ProtocolUntranslatable.into()),
             _ => Err(Refused::with(
                 Cause::ProtocolUntranslatable,
@@ -130,6 +140,7 @@ impl Walk<'_> {
                 frame.complete_checksum();
                 let bytes = frame.ethernet_mut();
                 rewrite_embedded(bytes, ip, &error.quote, error.source, error.destination)?;
+                self.renumber(frame, ip, error.source, error.destination);
                 self.emit(ingress, egress, frame, ip, destination, source)
             }
             NextHop::Unknown(link, address) => self.hold(ingress, frame, link, address),
@@ -226,19 +237,10 @@ fn limit_segments(ingress: &Port, egress: &Port, frame: &mut Frame<'_>, ip: &Ip)
 /// No segment size is lowered below the one that any host takes (RFC 9293 §3.7.1).
 const MIN_MSS: u16 = 536;
 
-/// What cannot be translated is not forwarded: a part of a datagram, whose ports are in another one;
-/// addresses that the packet proves (RFC 4302) or that stand in a routing header as well; port 0.
+/// What cannot be translated is not forwarded: addresses that are bound, port 0. That it is a whole
+/// datagram has been seen to.
 fn require_translatable(ip: &Ip) -> Result<(), Refused> {
-    if ip.fragment.is_part() {
-        return Err(Cause::FragmentUntranslatable.into());
-    }
-    let bound = IpOptions::AUTHENTICATION | IpOptions::ROUTING;
-    if ip.options.intersects(bound) {
-        return Err(Refused::with(
-            Cause::ProtocolUntranslatable,
-            Answer::Prohibited,
-        ));
-    }
+    require_unbound(ip)?;
     let zero = match &ip.transport {
         Transport::Tcp(tcp) => tcp.source_port == 0 || tcp.destination_port == 0,
         Transport::Udp(udp) => udp.source_port == 0 || udp.destination_port == 0,
@@ -249,6 +251,19 @@ fn require_translatable(ip: &Ip) -> Result<(), Refused> {
     } else {
         Ok(())
     }
+}
+
+/// Addresses that the packet proves (RFC 4302), or that stand in a routing header as well, cannot be
+/// rewritten.
+fn require_unbound(ip: &Ip) -> Result<(), Refused> {
+    let bound = IpOptions::AUTHENTICATION | IpOptions::ROUTING;
+    if ip.options.intersects(bound) {
+        return Err(Refused::with(
+            Cause::ProtocolUntranslatable,
+            Answer::Prohibited,
+        ));
+    }
+    Ok(())
 }
 
 /// Before we answer or re-interpret a message, its checksum must be right (RFC 5508 §4.1 REQ-3 a).

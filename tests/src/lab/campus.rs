@@ -277,6 +277,8 @@ fn arp(operation: u16, sender: (MacAddr, &str), target: (MacAddr, &str)) -> Arp 
 pub enum Told {
     /// The hop limit was used up.
     TimeExceeded,
+    /// The other fragments did not come in time.
+    ReassemblyTimeExceeded,
     /// No route.
     NetworkUnreachable,
     /// Nobody there.
@@ -298,6 +300,8 @@ impl Told {
         match (self, family) {
             (Told::TimeExceeded, Family::V4) => (11, 0, 0),
             (Told::TimeExceeded, Family::V6) => (3, 0, 0),
+            (Told::ReassemblyTimeExceeded, Family::V4) => (11, 1, 0),
+            (Told::ReassemblyTimeExceeded, Family::V6) => (3, 1, 0),
             (Told::NetworkUnreachable, Family::V4) => (3, 0, 0),
             (Told::NetworkUnreachable, Family::V6) => (1, 0, 0),
             (Told::HostUnreachable, Family::V4) => (3, 1, 0),

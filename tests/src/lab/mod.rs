@@ -10,11 +10,14 @@
 //!    mappings, waiting frames, events, and frames at every host.
 //! 4. [`Side::outward`], [`Side::inward`] and [`Connection`]: packets through the translation, as they are
 //!    sent and as they arrive.
-//! 5. [`SmolHost`] — a host with a whole TCP/IP stack of other people's making, on a link that may lose,
+//! 5. [`fragments()`] and [`Step::arrives_renumbered`]: datagrams in pieces, and those that get another
+//!    identification on their way.
+//! 6. [`SmolHost`] — a host with a whole TCP/IP stack of other people's making, on a link that may lose,
 //!    repeat and reorder frames ([`Impairment`]).
 
 mod campus;
 mod describe;
+mod fragments;
 mod impairment;
 mod outside;
 mod plan;
@@ -36,6 +39,7 @@ pub use campus::{
     NEXT_HOP_MAC, SIDES, Side, Told, campus, campus_online, campus_online_with, go_online,
 };
 pub use describe::describe;
+pub use fragments::{fragments, identification};
 pub use impairment::Impairment;
 pub use outside::{Connection, FIN_ACK, SYN_ACK};
 pub use plan::{HostPlan, LegPlan, NetworkPlan, Plan};

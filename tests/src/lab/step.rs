@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use heddle_switch::{DropReason, Event, NeighbourState};
-use heddle_wire::{MacAddr, VnetHeader};
+use heddle_wire::{MacAddr, VNET_HEADER_LEN, VnetHeader};
 
+use super::fragments::{identification, renumbered};
 use super::state::{State, StationState, Traffic};
 use super::{Lab, Name, describe};
 
@@ -19,6 +21,8 @@ pub struct Step<'lab> {
     arrivals: BTreeMap<Name, Vec<Vec<u8>>>,
     events: Vec<Event>,
     sessions: Sessions,
+    /// Of the arrivals, runs that get one new identification each.
+    renumbered: Vec<(Name, Range<usize>)>,
     /// Ports whose traffic is not compared.
     busy: BTreeSet<Name>,
 }
@@ -63,6 +67,7 @@ impl<'lab> Step<'lab> {
             arrivals: BTreeMap::new(),
             events: Vec::new(),
             sessions: Sessions::default(),
+            renumbered: Vec::new(),
             busy: BTreeSet::new(),
         }
     }
@@ -95,6 +100,15 @@ impl<'lab> Step<'lab> {
     /// A host gets this finished frame so many times.
     pub fn arrives_many(self, at: Name, frame: &[u8], times: usize) -> Self {
         (0..times).fold(self, |step, _| step.arrives(at, frame))
+    }
+
+    /// A host gets these finished frames, all of them with one identification that nobody knew before.
+    pub fn arrives_renumbered<F: AsRef<[u8]>>(mut self, at: Name, frames: &[F]) -> Self {
+        let start = self.arrivals.entry(at).or_default().len();
+        self.renumbered.push((at, start..start + frames.len()));
+        frames
+            .iter()
+            .fold(self, |step, frame| step.arrives(at, frame.as_ref()))
     }
 
     /// Hosts each get this finished frame.
@@ -275,6 +289,26 @@ impl<'lab> Step<'lab> {
         faults
     }
 
+    /// The frames that a port must have got, with the identifications of those that it has got where
+    /// nobody knew them.
+    fn expected_at(&self, port: Name, found: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let mut expected = self.arrivals.get(port).cloned().unwrap_or_default();
+        let runs = self.renumbered.iter().filter(|(at, _)| *at == port);
+        for (_, run) in runs {
+            let Some(first) = found.get(run.start) else {
+                continue;
+            };
+            let (_, first) = first.split_at(VNET_HEADER_LEN);
+            let id = identification(first);
+            for bytes in &mut expected[run.clone()] {
+                let frame = renumbered(&bytes[VNET_HEADER_LEN..], id);
+                bytes.truncate(VNET_HEADER_LEN);
+                bytes.extend(frame);
+            }
+        }
+        expected
+    }
+
     fn compare_arrivals(&mut self, faults: &mut String) {
         let mut found = self.lab.collect();
         for name in &self.busy {
@@ -283,8 +317,8 @@ impl<'lab> Step<'lab> {
         let ports: BTreeSet<Name> = self.arrivals.keys().chain(found.keys()).copied().collect();
         for port in ports {
             let none = Vec::new();
-            let expected = self.arrivals.get(port).unwrap_or(&none);
             let found = found.get(port).unwrap_or(&none);
+            let expected = &self.expected_at(port, found);
             if expected == found {
                 continue;
             }

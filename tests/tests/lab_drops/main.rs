@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a case fails")]
 
+mod fragments;
 mod frames;
 
 use std::collections::BTreeSet;
@@ -62,6 +63,7 @@ fn every_reason_of_the_table_occurs() {
     gateway(&mut ends);
     leg(&mut ends);
     translation(&mut ends);
+    fragments::all(&mut ends);
     exhaustion(&mut ends);
     conflict(&mut ends);
     neighbours(&mut ends);
@@ -295,7 +297,6 @@ fn translation(ends: &mut Ends) {
         let lab = campus_online();
         let [out, _] = side.outward(&lab, "a", side.server);
         let [back, _] = side.inward(&lab, side.server, "a");
-        let part = out.clone().fragment(1, 64, false);
         let (kind, code, word) = heddle_tests::lab::Told::PortUnreachable.message(side.family);
         let stranger = lab.from_wan().ip(side.leg, side.server).udp(1, 2, b"");
         let cases = [
@@ -303,11 +304,6 @@ fn translation(ends: &mut Ends) {
                 "a",
                 out.frame(Protocol::SCTP, &[0; 12]),
                 Cause::ProtocolUntranslatable,
-            ),
-            (
-                "a",
-                part.frame(Protocol::UDP, &[0; 8]),
-                Cause::FragmentUntranslatable,
             ),
             ("a", out.udp(0, 2, b""), Cause::PortZero),
             ("a", out.tcp(&TcpHeader::default(), b""), Cause::NotSyn),

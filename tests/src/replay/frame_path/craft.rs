@@ -64,7 +64,8 @@ fn one_packet(packet: &Packet, port: usize, copy: u16) -> Vec<u8> {
         link.ip(source, destination)
             .hop_limit(HOPS[usize::from(packet.hops) % HOPS.len()]),
         family,
-        packet.shape,
+        packet,
+        copy,
     );
     let mut frame = upper(&datagram, family, packet, copy);
     let header = offloaded(&mut frame, family, packet.offload);
@@ -84,12 +85,16 @@ fn tagged(link: Link, tags: u8) -> Link {
     }
 }
 
-fn shaped(datagram: Datagram, family: Family, shape: u8) -> Datagram {
+fn shaped(datagram: Datagram, family: Family, packet: &Packet, copy: u16) -> Datagram {
+    let shape = packet.shape;
     let datagram = match shape % 8 {
         1 => datagram.dont_fragment(),
-        2 => datagram.fragment(0x1111, 0, true),
-        3 => datagram.fragment(0x1111, 64, false),
-        _ => datagram,
+        2 => datagram.fragment(first_of(shape, copy), 0, true),
+        3 => {
+            let (offset, more) = later_of(packet, copy);
+            datagram.fragment(0x1111, offset, more)
+        }
+        _ => datagram.may_fragment(),
     };
     match (shape % 8, family) {
         (4, Family::V4) => datagram.options(&[131, 7, 4, 10, 0, 0, 1, 0]),
@@ -102,6 +107,28 @@ fn shaped(datagram: Datagram, family: Family, shape: u8) -> Datagram {
         (7, Family::V6) => datagram.fragment(0x1111, 0, false),
         _ => datagram,
     }
+}
+
+/// The identification of a first fragment: usually the one that the later ones have, else each copy's
+/// own.
+fn first_of(shape: u8, copy: u16) -> u32 {
+    match u32::from(shape / 8) {
+        0 => 0x1111,
+        run => 0x1111 + run * 64 + u32::from(copy),
+    }
+}
+
+/// Where a later fragment stands, and whether others follow: usually behind 64 octets and the last one.
+/// From 128 on copies stand behind each other and others follow.
+fn later_of(packet: &Packet, copy: u16) -> (u16, bool) {
+    let choice = u32::from(packet.shape / 8);
+    if choice < 16 {
+        return (u16::try_from(64 + choice * 8).expect("it is small"), false);
+    }
+    let place = (choice - 16) * 40 + u32::from(copy);
+    let offset = 64 + place * (8 + u32::from(packet.len) * 8);
+    let offset = u16::try_from(offset % 0x1_0000).expect("it has 16 bits");
+    (offset & !7, true)
 }
 
 fn upper(datagram: &Datagram, family: Family, packet: &Packet, copy: u16) -> Vec<u8> {
@@ -345,4 +372,16 @@ pub(super) fn is_resolution(bytes: &[u8]) -> bool {
         ),
         _ => summary.ether_type == EtherType::ARP,
     }
+}
+
+/// Whether a frame is a fragment for one of the switch's own addresses, whose answer is in as many
+/// fragments as that needs.
+pub(super) fn is_fragment_for_us(bytes: &[u8]) -> bool {
+    let frame = bytes.get(VNET_HEADER_LEN..).unwrap_or_default();
+    let Ok(summary) = Summary::parse(frame) else {
+        return false;
+    };
+    summary
+        .ip()
+        .is_some_and(|ip| ip.fragment.is_part() && place::is_ours(ip.destination))
 }

@@ -250,10 +250,18 @@ impl Run {
         self.world.turn();
         let after = Totals::of(&self.world);
         let injected = std::mem::take(&mut self.injected);
-        let swallowed = injected
+        let mut swallowed = injected
             .iter()
             .filter(|(_, bytes)| craft::is_resolution(bytes))
             .count();
+        let for_us = injected
+            .iter()
+            .filter(|(_, bytes)| craft::is_fragment_for_us(bytes))
+            .count();
+        if for_us != 0 {
+            // The others of its datagram may have waited.
+            swallowed += for_us + before.held();
+        }
         watch::every_frame_has_an_end(&before, &after, &injected, swallowed);
         for port in 0..PORTS {
             self.collect(port, &injected);

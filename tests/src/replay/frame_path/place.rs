@@ -153,3 +153,11 @@ pub(super) fn sender_place(choice: u8, port: usize, family: Family) -> Address {
     let own = own.into_iter().find(|address| address.family() == family);
     own.unwrap_or_else(|| place(if port == LAN { 20 } else { 0 }, family))
 }
+
+/// Whether an address is a gateway's or a leg's.
+pub(super) fn is_ours(address: Address) -> bool {
+    let own = PLACES[10..16].iter().chain([&PLACES[19]]).flatten();
+    own.map(|text| self::address(text))
+        .any(|own| own == address)
+        || address.is_link_local()
+}

@@ -1,6 +1,7 @@
 //! Inputs that were made by hand, each under the name of what it shows: every reason for a drop has
 //! one, and so has every way of a TCP connection. They are the beginning of the corpus.
 
+mod fragments;
 mod malformed;
 mod policy;
 mod state;
@@ -27,7 +28,12 @@ const WAN: u8 = 7;
 /// All of them, as inputs of [`frame_path`](super::frame_path).
 #[must_use]
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
-    let all = [malformed::seeds(), policy::seeds(), state::seeds()];
+    let all = [
+        malformed::seeds(),
+        policy::seeds(),
+        state::seeds(),
+        fragments::seeds(),
+    ];
     all.into_iter()
         .flatten()
         .map(|(name, actions)| (name, Action::bytes(&actions)))

@@ -11,7 +11,7 @@ const FIN: u8 = TcpFlags::FIN.0;
 const RST: u8 = TcpFlags::RST.0;
 
 /// In both families: what is done with this added to the receiver's place.
-const FAMILIES: [(&str, u8); 2] = [("", 0), ("-v6", Packet::V6)];
+pub(super) const FAMILIES: [(&str, u8); 2] = [("", 0), ("-v6", Packet::V6)];
 
 pub(super) fn seeds() -> Vec<Seed> {
     let mut seeds = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     seeds
 }
 
-fn reply(port: u8) -> Action {
+pub(super) fn reply(port: u8) -> Action {
     flagged(port, 0)
 }
 
@@ -57,7 +57,7 @@ fn flagged(port: u8, flags: u8) -> Action {
     })
 }
 
-fn udp(v6: u8) -> Packet {
+pub(super) fn udp(v6: u8) -> Packet {
     Packet {
         protocol: 1,
         destination: v6,
@@ -74,7 +74,7 @@ fn neighbour(v6: u8, then: Vec<Action>) -> Vec<Action> {
 }
 
 /// The same with the next hop's answer.
-fn online(v6: u8, then: Vec<Action>) -> Vec<Action> {
+pub(super) fn online(v6: u8, then: Vec<Action>) -> Vec<Action> {
     let mut actions = vec![reply(WAN)];
     actions.extend(then);
     neighbour(v6, actions)
