@@ -43,6 +43,7 @@ mod grace;
 pub mod leg;
 mod limiter;
 mod neighbour;
+mod patience;
 mod port;
 mod reassembly;
 mod storm;

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use crate::config::Config;
 use crate::endpoint::{Arena, BURST_FRAMES, Burst, Drained, Endpoint, FRAME_SPACE};
 use crate::limiter::Limiter;
+use crate::patience::Patience;
 use crate::port::PortId;
 use crate::reassembly::Assembly;
 use crate::switch::{Event, Shared, WAKE};
@@ -78,6 +79,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     poll: Poll,
     events: Events,
+    patience: Patience,
     engine: Engine,
 }
 
@@ -160,6 +162,7 @@ impl Worker {
             shared,
             poll,
             events: Events::with_capacity(EVENTS),
+            patience: Patience::default(),
             engine: Engine {
                 arena: Arena::new(),
                 ready: Ready::default(),
@@ -176,7 +179,7 @@ impl Worker {
     /// The poller fails, which leaves nothing to go on with.
     pub fn run(mut self, stop: &AtomicBool, clock: impl Fn() -> Instant) -> io::Result<()> {
         while !stop.load(Ordering::Relaxed) {
-            self.wait(clock())?;
+            self.wait(&clock)?;
             let now = clock();
             self.with_config(|engine, shared, config| {
                 engine.look_again(now);
@@ -218,18 +221,32 @@ impl Worker {
         .min()
     }
 
-    /// Sleeps until a port has frames, a timer is due, or the control plane calls.
-    fn wait(&mut self, now: Instant) -> io::Result<()> {
-        let timeout = if self.engine.ready.line.is_empty() {
-            self.next_deadline().map(|deadline| deadline - now)
-        } else {
-            Some(Duration::ZERO)
-        };
+    /// Waits until a port has frames, a timer is due, or the control plane calls.
+    fn wait(&mut self, clock: &impl Fn() -> Instant) -> io::Result<()> {
+        if !self.engine.ready.line.is_empty() {
+            return self.look(Some(Duration::ZERO)).map(drop);
+        }
+        let begin = clock();
+        let span = self.patience.span();
+        while clock() - begin < span {
+            if self.look(Some(Duration::ZERO))? {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        let timeout = self.next_deadline().map(|deadline| deadline - begin);
         let look = (!self.engine.down.is_empty()).then_some(LOOK_AGAIN);
-        let timeout = timeout.into_iter().chain(look).min();
+        self.look(timeout.into_iter().chain(look).min())?;
+        self.patience.was_woken(clock() - begin);
+        Ok(())
+    }
+
+    /// Notes which ports have frames, and whether there was news of any kind. Sleeps so long for it,
+    /// for ever without a number.
+    fn look(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             Err(error) => return Err(error),
         }
         for event in self.events.iter().filter(|event| event.token() != WAKE) {
@@ -238,7 +255,7 @@ impl Worker {
                 self.engine.ready.push(PortId(number));
             }
         }
-        Ok(())
+        Ok(!self.events.is_empty())
     }
 
     /// Takes up the newest configuration for the time of `work`.

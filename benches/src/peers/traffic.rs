@@ -19,9 +19,6 @@ const CHUNK: usize = 64 << 10;
 /// Octets of one read of a stream.
 const READ: usize = 256 << 10;
 
-/// Connections at a time where their number is measured. One alone would measure latency.
-const CONVERSATIONS: usize = 8;
-
 /// Octets of a request and of its answer.
 const REQUEST: usize = 64;
 
@@ -95,10 +92,10 @@ pub(crate) fn pour(to: SocketAddr, time: Duration) -> Result<u64, Problem> {
 
 /// Answers requests on some connections at a time until it is killed. It closes first, so that the
 /// port that waits for late segments (RFC 9293 §3.6.1) is its own and not one of the client's.
-pub(crate) fn serve(listener: OwnedFd) -> Result<(), Problem> {
+pub(crate) fn serve(listener: OwnedFd, conversations: u16) -> Result<(), Problem> {
     let listener = &TcpListener::from(listener);
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..CONVERSATIONS)
+        let all: Vec<_> = (0..conversations)
             .map(|_| scope.spawn(|| serve_one_by_one(listener).map_err(|error| error.to_string())))
             .collect();
         all.into_iter().try_for_each(|thread| ended(thread.join()))
@@ -123,11 +120,15 @@ fn serve_one_by_one(listener: &TcpListener) -> Result<(), Problem> {
 
 /// Connects, asks, waits for the answer and the end, again and again for a time, on some connections
 /// at once: how often, and the seconds it took.
-pub(crate) fn ask(to: SocketAddr, time: Duration) -> Result<(u64, f64), Problem> {
+pub(crate) fn ask(
+    to: SocketAddr,
+    time: Duration,
+    conversations: u16,
+) -> Result<(u64, f64), Problem> {
     let begin = monotonic();
     let count = std::thread::scope(|scope| {
         let ask = || ask_one_by_one(to, time).map_err(|error| error.to_string());
-        let all: Vec<_> = (0..CONVERSATIONS).map(|_| scope.spawn(ask)).collect();
+        let all: Vec<_> = (0..conversations).map(|_| scope.spawn(ask)).collect();
         all.into_iter()
             .map(|thread| ended(thread.join()))
             .sum::<Result<u64, Problem>>()

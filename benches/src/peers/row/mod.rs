@@ -58,7 +58,8 @@ enum Work {
 enum Load {
     Stream,
     Small,
-    Connect,
+    /// So many conversations at a time.
+    Connect(u16),
     Trip,
 }
 
@@ -93,7 +94,7 @@ impl Row {
                 match load {
                     Load::Stream => stream::measure(ground, at),
                     Load::Small => small::measure(ground, at),
-                    Load::Connect => connect::measure(ground, at),
+                    Load::Connect(conversations) => connect::measure(ground, at, conversations),
                     Load::Trip => trip::measure(ground, at),
                 }
                 .map(Some)
@@ -126,7 +127,7 @@ const fn carry(topology: Topology, family: Family, load: Load) -> Row {
     let (unit, better, cost) = match load {
         Load::Stream => ("Gbit/s", Better::Higher, Some("GB")),
         Load::Small => ("kpps", Better::Higher, Some("Mframe")),
-        Load::Connect => ("k/s", Better::Higher, None),
+        Load::Connect(_) => ("k/s", Better::Higher, None),
         Load::Trip => ("µs", Better::Lower, None),
     };
     Row {
@@ -175,7 +176,12 @@ pub(crate) const ROWS: &[Row] = &[
         name: "connect",
         what: "connect, request, close",
         bars: &[Bar::Of("kernel", 1.2)],
-        ..bridge(Family::V4, Load::Connect)
+        ..bridge(Family::V4, Load::Connect(1))
+    },
+    Row {
+        name: "connect8",
+        what: "connect, request, close, eight at a time",
+        ..bridge(Family::V4, Load::Connect(8))
     },
     Row {
         name: "trip",
@@ -203,7 +209,12 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "nat-connect",
         what: "through NAT: connect, request, close",
-        ..nat(Family::V4, Load::Connect)
+        ..nat(Family::V4, Load::Connect(1))
+    },
+    Row {
+        name: "nat-connect8",
+        what: "through NAT: connect, request, close, eight at a time",
+        ..nat(Family::V4, Load::Connect(8))
     },
     Row {
         name: "nat-trip",
