@@ -11,6 +11,7 @@
 //! 4. [`Nat::translate_error`] — ICMP errors about packets that were sent through here.
 //!    [`Identifications`] — the numbers of datagrams that are or may be fragmented.
 //! 5. [`Nat::expire`] — the end of sessions, whenever [`Nat::next_deadline`] has come.
+//! 6. [`filter`] — rules about packets, asked between the two translations.
 //!
 //! Two kinds of object, as in RFC 6146: a *mapping* is an inside (address, port) known outside as
 //! another one, a *session* is one flow through it. Time and randomness are arguments.
@@ -23,6 +24,7 @@
 
 mod error;
 mod files;
+pub mod filter;
 mod identification;
 mod limits;
 mod mapping;
