@@ -8,7 +8,7 @@ use heddle_wire::{Address, Embedded, Rewrite};
 
 use crate::session::Side;
 use crate::table::{Nat, Refusal};
-use crate::tuple::{Zone, quoted};
+use crate::tuple::{Direction, Zone, quoted};
 
 /// Where an ICMP error goes and what it must read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct TranslatedError {
     pub destination: Address,
     /// Where it leaves.
     pub egress: Side,
+    /// Where the first packet of the session was sent to.
+    pub original: (Address, u16),
 }
 
 impl Nat {
@@ -51,6 +53,7 @@ impl Nat {
             return Err(Refusal::ErrorUnmatched);
         }
         let asked = hit.session().tuple(sent);
+        let original = hit.session().tuple(Direction::Original);
         // Whoever gets the error knows this side by the address it spoke to. An error from inside
         // must not show another one (RFC 5508 §4.2 REQ-5); routers outside keep their own.
         let translated = asked.destination != hit.session().tuple(hit.direction()).source;
@@ -69,6 +72,7 @@ impl Nat {
             source: shown,
             destination: asked.source,
             egress: hit.egress(),
+            original: (original.destination, original.destination_port),
         })
     }
 }

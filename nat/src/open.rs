@@ -145,8 +145,7 @@ impl Nat {
             }
             return self.commit(hit, &opening.packet, now);
         }
-        let segment = opening.packet.segment.as_ref();
-        if segment.is_some_and(|segment| !segment.is_opening()) {
+        if !opening.may_begin() {
             return Err(Refusal::NotSyn);
         }
         if !opening.tuple.can_begin() {
@@ -376,11 +375,21 @@ impl Opening<'_> {
 
     /// Who begins.
     pub(crate) fn origin(&self) -> Origin {
-        if self.tuple.zone == Zone::INSIDE {
+        if self.tuple.zone.is_inside() {
             Origin::Inside
         } else {
             Origin::Outside
         }
+    }
+
+    /// Whether a segment opens its connection. What is never translated may be taken up in the middle:
+    /// it went on before anybody tracked it, and no port or address depends on how it began.
+    fn may_begin(&self) -> bool {
+        let within = self.tuple.zone == Zone::WITHIN;
+        self.packet
+            .segment
+            .as_ref()
+            .is_none_or(|segment| segment.is_opening() || within && segment.is_in_the_middle())
     }
 }
 

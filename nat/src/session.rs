@@ -304,7 +304,7 @@ impl Session {
     /// Whether packets of `direction` come from inside.
     #[inline]
     fn is_from_inside(&self, direction: Direction) -> bool {
-        self.zones[direction.index()] == Zone::INSIDE.0
+        Zone(self.zones[direction.index()]).is_inside()
     }
 
     /// The dynamic mappings that the session holds.
@@ -388,7 +388,10 @@ impl Session {
     /// Takes the first packet into account.
     pub(crate) fn begin(&mut self, packet: &Packet, now: Instant) {
         self.deadline = Stamp::from(now + self.silent_timeout());
-        self.advance(Direction::Original, packet, now);
+        match &packet.segment {
+            Some(segment) if !segment.is_opening() => self.take_up(segment, now),
+            _ => drop(self.advance(Direction::Original, packet, now)),
+        }
         self.file_under(self.class());
     }
 
@@ -465,6 +468,13 @@ impl Session {
         self.windows
     }
 
+    /// Whether a packet of `direction` would be taken for one of the session.
+    #[must_use]
+    pub fn accepts(&self, direction: Direction, packet: &Packet) -> bool {
+        let mut copy = *self;
+        copy.advance(direction, packet, Instant::ZERO) != Progress::OutOfWindow
+    }
+
     /// Takes a packet of `direction` into account.
     #[inline]
     pub(crate) fn advance(
@@ -485,6 +495,16 @@ impl Session {
         progress
     }
 
+    /// Begins in the middle of a connection.
+    #[cold]
+    fn take_up(&mut self, segment: &tcp::Segment, now: Instant) {
+        let (tracking, state) = Tracking::take_up(Direction::Original, segment);
+        self.windows = tracking.windows;
+        self.shifts = tracking.shifts[0] | tracking.shifts[1] << 4;
+        self.state = state.to_byte();
+        self.deadline = Stamp::from(now + state.timeout());
+    }
+
     #[inline]
     fn advance_tcp(
         &mut self,
@@ -496,7 +516,7 @@ impl Session {
         let mut tracking = Tracking {
             windows: self.windows,
             shifts: [self.shifts & 0xf, self.shifts >> 4],
-            inside: self.zones.map(|zone| Zone(zone) == Zone::INSIDE),
+            inside: self.zones.map(|zone| Zone(zone).is_inside()),
         };
         let state = tcp::State::from_byte(self.state);
         let (next, verdict) = tracking.update(state, direction, segment);

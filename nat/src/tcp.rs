@@ -116,6 +116,12 @@ impl Segment {
         Input::of(self.flags) == Input::Syn
     }
 
+    /// Whether the segment belongs to a connection that is open, as far as one can see.
+    #[must_use]
+    pub fn is_in_the_middle(&self) -> bool {
+        Input::of(self.flags) == Input::Other && self.acknowledges()
+    }
+
     /// Whether the acknowledgement number says anything: not without the ACK bit, nor in a
     /// RST of a stack that sets the bit but leaves the number zero.
     #[inline]
@@ -252,6 +258,17 @@ impl Tracking {
             return (state, Verdict::AcceptWithoutRefresh);
         }
         (state, Verdict::OutOfWindow)
+    }
+
+    /// What can be known of a connection between two inside ends that is taken up in the middle, by a
+    /// segment from `side`.
+    pub(crate) fn take_up(side: Direction, segment: &Segment) -> (Tracking, State) {
+        let mut tracking = Tracking {
+            inside: [true; 2],
+            ..Tracking::default()
+        };
+        tracking.follow(side, segment);
+        (tracking, State::Transitory)
     }
 
     /// Starts over in the middle of a connection, where an inside end says that it is.

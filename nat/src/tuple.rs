@@ -52,6 +52,17 @@ pub struct Zone(pub u16);
 impl Zone {
     /// The networks we switch.
     pub const INSIDE: Zone = Zone(0);
+
+    /// The same networks, for what is tracked on its way between two endpoints and never translated. A
+    /// zone of its own, so that such a session is never taken for one that leads outside.
+    pub const WITHIN: Zone = Zone(u16::MAX);
+
+    /// Whether packets arrive there from an endpoint of ours.
+    #[inline]
+    #[must_use]
+    pub fn is_inside(self) -> bool {
+        matches!(self, Zone::INSIDE | Zone::WITHIN)
+    }
 }
 
 /// One direction of a flow, as its packets look on arrival.
@@ -107,7 +118,8 @@ impl Tuple {
     }
 
     /// Whether a packet with this tuple can be the first of a flow: the answer to an ICMP query cannot.
-    pub(crate) fn can_begin(&self) -> bool {
+    #[must_use]
+    pub fn can_begin(&self) -> bool {
         let is_icmp = matches!(self.protocol, Protocol::ICMP | Protocol::ICMPV6);
         !is_icmp
             || QUERIES.iter().any(|&(of, request, _)| {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_nat::Published;
+use heddle_nat::filter::RuleSet;
 use heddle_wire::{Address, Family, MacAddr};
 use ipnet::IpNet;
 use thiserror::Error;
@@ -131,6 +132,8 @@ pub struct ConfigParts {
     pub legs: Vec<Arc<PortLeg>>,
     /// What is published on the legs' addresses.
     pub published: Published,
+    /// The rules that packets must pass.
+    pub rules: RuleSet,
 }
 
 /// Why a configuration is refused. The control plane has checked what users can get wrong; these are
@@ -171,6 +174,8 @@ pub struct Config {
     /// All subnets by first address; they do not overlap.
     subnets: Vec<(Address, IpNet, NetworkId)>,
     published: Published,
+    /// Nothing where there is no rule: then it costs a frame one look.
+    rules: Option<Arc<RuleSet>>,
 }
 
 impl Config {
@@ -185,6 +190,7 @@ impl Config {
             networks,
             legs,
             published,
+            rules,
         } = parts;
         let ports = place("port", ports, |port| port.id.0)?;
         let networks = place("network", networks, |network| network.id.0)?;
@@ -203,6 +209,7 @@ impl Config {
             hosts,
             subnets,
             published,
+            rules: (!rules.is_empty()).then(|| Arc::new(rules)),
         };
         config.check_references()?;
         config.check_stations()?;
@@ -220,6 +227,7 @@ impl Config {
             hosts,
             subnets,
             published,
+            rules,
         } = self;
         let ports = ports
             .iter()
@@ -237,6 +245,7 @@ impl Config {
             hosts,
             subnets: subnets.clone(),
             published: published.clone(),
+            rules: rules.clone(),
         }
     }
 
@@ -250,6 +259,11 @@ impl Config {
                     return Err(ConfigError::Missing("leg", leg.0));
                 }
                 _ => {}
+            }
+        }
+        for network in self.rules().into_iter().flat_map(RuleSet::networks) {
+            if self.network(NetworkId(network.0)).is_none() {
+                return Err(ConfigError::Missing("network", network.0));
             }
         }
         let mut listed = HashSet::new();
@@ -343,6 +357,13 @@ impl Config {
     /// All legs that have a port.
     pub fn legs(&self) -> impl Iterator<Item = &Arc<PortLeg>> {
         self.legs.iter().flatten()
+    }
+
+    /// The rules that packets must pass, if there are any.
+    #[inline]
+    #[must_use]
+    pub fn rules(&self) -> Option<&RuleSet> {
+        self.rules.as_deref()
     }
 
     /// What is published.

@@ -123,6 +123,11 @@ pub enum Cause {
     EndpointQuota,
     /// The translated flow would be mistaken for another one.
     FlowConflict,
+    // Filter.
+    /// A rule drops it.
+    FilterDropped,
+    /// A rule rejects it.
+    FilterRejected,
     // Neighbours.
     /// Too many frames wait for a MAC address.
     NeighbourQueueFull,
@@ -140,7 +145,7 @@ pub enum Cause {
 }
 
 /// Name and sentence of each [`Cause`], in its order.
-const TABLE: [(Cause, &str, &str); 54] = [
+const TABLE: [(Cause, &str, &str); 56] = [
     (
         Cause::SourceMacInvalid,
         "source-mac-invalid",
@@ -377,6 +382,16 @@ const TABLE: [(Cause, &str, &str); 54] = [
         Cause::FlowConflict,
         "flow-conflict",
         "the translated flow could not be told from an existing one",
+    ),
+    (
+        Cause::FilterDropped,
+        "filter-dropped",
+        "a filter rule drops the packet",
+    ),
+    (
+        Cause::FilterRejected,
+        "filter-rejected",
+        "a filter rule rejects the packet; the sender was told",
     ),
     (
         Cause::NeighbourQueueFull,

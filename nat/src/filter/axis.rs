@@ -30,6 +30,14 @@ fn indifferent<T>(asked: &Asked<'_, T>) -> Bits {
     bits
 }
 
+/// What a rule asks of numbers, as the ranges that lie on an axis.
+type Cut<K> = Option<Negatable<Vec<(K, K)>>>;
+
+fn cut<K>(negated: bool, set: impl Iterator<Item = (K, K)>) -> Negatable<Vec<(K, K)>> {
+    let set = set.collect();
+    Negatable { negated, set }
+}
+
 /// Intervals of numbers.
 #[derive(Debug)]
 struct Intervals<K> {
@@ -40,17 +48,17 @@ struct Intervals<K> {
 
 impl<K: Key> Intervals<K> {
     /// `sets` are the ranges of each rule, in the numbers of this axis.
-    fn new(sets: &[Option<(bool, Vec<(K, K)>)>], rows: &mut RowsBuilder) -> Intervals<K> {
+    fn new(sets: &[Cut<K>], rows: &mut RowsBuilder) -> Intervals<K> {
         let mut edges: Vec<(K, usize, bool)> = Vec::new();
         // What is negated is the other way round everywhere, and what is not asked for is true.
         let mut inverted = Bits::new(sets.len());
         for (rule, set) in sets.iter().enumerate() {
-            let Some((negated, ranges)) = set else {
+            let Some(Negatable { negated, set }) = set else {
                 inverted.set(rule, true);
                 continue;
             };
             inverted.set(rule, *negated);
-            for &(first, last) in ranges {
+            for &(first, last) in set {
                 edges.push((first, rule, true));
                 edges.extend(last.next().map(|behind| (behind, rule, false)));
             }
@@ -114,13 +122,13 @@ impl AddressAxis {
                         .filter(|&(first, last)| first <= V4.1 && last >= V4.0);
                     let cut =
                         within.map(|(first, last)| (low(first.max(V4.0)), low(last.min(V4.1))));
-                    (*negated, cut.collect())
+                    self::cut(*negated, cut)
                 })
             })
             .collect();
         let v6: Vec<_> = asked
             .iter()
-            .map(|asks| asks.map(|asks| (asks.negated, asks.set.iter().collect())))
+            .map(|asks| asks.map(|asks| cut(asks.negated, asks.set.iter())))
             .collect();
         Some(AddressAxis {
             v4: Intervals::new(&v4, &mut rows),
@@ -163,7 +171,7 @@ impl NumberAxis {
         let mut rows = RowsBuilder::new(asked.len());
         let sets: Vec<_> = asked
             .iter()
-            .map(|asks| asks.map(|asks| (asks.negated, asks.set.iter().collect())))
+            .map(|asks| asks.map(|asks| cut(asks.negated, asks.set.iter())))
             .collect();
         Some(NumberAxis {
             intervals: Intervals::new(&sets, &mut rows),

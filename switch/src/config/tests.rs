@@ -77,6 +77,7 @@ fn parts() -> ConfigParts {
         ],
         legs: vec![leg(2, 9, &["192.0.2.2/24", "2001:db8::2/64"])],
         published: Published::default(),
+        rules: RuleSet::default(),
     }
 }
 

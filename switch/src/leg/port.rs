@@ -119,7 +119,7 @@ impl Leg for PortLeg {
             return walk.reassemble_to_translate(ingress, frame, &ip);
         }
         let Some(tuple) = Tuple::of(&ip, Zone::INSIDE) else {
-            return walk.untracked(ingress, frame, &ip, Zone::INSIDE);
+            return walk.untracked(ingress, frame, &ip, Zone::INSIDE, Some(self.port));
         };
         let hash = walk.nat().hash(&tuple);
         if let Some(hit) = walk.nat().lookup_hashed(&tuple, hash) {
@@ -147,7 +147,8 @@ impl Leg for PortLeg {
             published: walk.published(),
             random: walk.random(),
         };
-        walk.open(ingress, frame, &ip, &opening, self.port)
+        let to = (tuple.destination, tuple.destination_port);
+        walk.open(ingress, frame, &ip, &opening, self.port, to)
     }
 }
 
@@ -170,22 +171,23 @@ impl PortLeg {
         };
         // Whom it comes from as the other end sees it: what filtering looks at.
         let outside = Tuple { source, ..*tuple };
-        let (destination, inside) = match self.hairpinned(walk, ingress, &outside) {
+        let inward = match self.hairpinned(walk, ingress, &outside) {
             Err(Refusal::Unsolicited) => return walk.deliver_to_gateway(ingress, frame, ip),
             inward => inward?,
         };
-        let egress = walk.host(inside).ok_or_else(host_unknown)?;
+        let egress = walk.host(inward.address).ok_or_else(host_unknown)?;
         let opening = Opening {
             tuple: *tuple,
             sides: [side(ingress.id), side(egress)],
-            destination,
+            destination: inward.destination,
             source: Source::Masquerade(self.zone(), source),
             reply_zone: Zone::INSIDE,
             packet: walk.packet(frame, ip),
             published: walk.published(),
             random: walk.random(),
         };
-        walk.open(ingress, frame, ip, &opening, egress)
+        let to = (inward.address, inward.port);
+        walk.open(ingress, frame, ip, &opening, egress, to)
     }
 
     /// Whom a packet from inside to one of the leg's addresses is for. Filtering is against strangers:
@@ -196,13 +198,13 @@ impl PortLeg {
         walk: &Walk<'_>,
         ingress: &Port,
         tuple: &Tuple,
-    ) -> Result<(Destination, Address), Refusal> {
+    ) -> Result<Inward, Refusal> {
         let refused = match self.inward(walk, tuple, self.filtering) {
             Err(Refusal::Filtered) => Refusal::Filtered,
             decided => return decided,
         };
         let found = self.inward(walk, tuple, Filtering::Endpoint)?;
-        if walk.reaches(ingress, found.1) {
+        if walk.reaches(ingress, found.address) {
             Ok(found)
         } else {
             Err(refused)
@@ -216,7 +218,7 @@ impl PortLeg {
         walk: &Walk<'_>,
         tuple: &Tuple,
         filtering: Filtering,
-    ) -> Result<(Destination, Address), Refusal> {
+    ) -> Result<Inward, Refusal> {
         let Tuple {
             protocol,
             destination,
@@ -227,10 +229,18 @@ impl PortLeg {
             walk.published()
                 .inside_of(self.zone(), protocol, destination, destination_port);
         if let Some((address, port)) = published {
-            return Ok((Destination::Published(address, port), address));
+            return Ok(Inward {
+                destination: Destination::Published(address, port),
+                address,
+                port,
+            });
         }
         let inbound = walk.nat().inbound(tuple, self.zone(), filtering)?;
-        Ok((Destination::Mapped(self.zone()), inbound.address))
+        Ok(Inward {
+            destination: Destination::Mapped(self.zone()),
+            address: inbound.address,
+            port: inbound.port,
+        })
     }
 
     /// From outside to one of the leg's addresses.
@@ -253,34 +263,44 @@ impl PortLeg {
             };
         }
         let Some(tuple) = Tuple::of(ip, self.zone()) else {
-            return walk.untracked(ingress, frame, ip, self.zone());
+            // What is sent to the leg itself does not pass rules.
+            return walk.untracked(ingress, frame, ip, self.zone(), None);
         };
         let hash = walk.nat().hash(&tuple);
         if let Some(hit) = walk.nat().lookup_hashed(&tuple, hash) {
             return walk.established(ingress, frame, ip, hit);
         }
-        let (destination, inside) = match self.inward(walk, &tuple, self.filtering) {
+        let inward = match self.inward(walk, &tuple, self.filtering) {
             Err(Refusal::Unsolicited) if is_echo_request(ip) => {
                 return walk.deliver_to_gateway(ingress, frame, ip);
             }
             inward => inward?,
         };
-        let egress = walk.host(inside).ok_or_else(host_unknown)?;
+        let egress = walk.host(inward.address).ok_or_else(host_unknown)?;
         if walk.routes_inside(egress, ip.source) {
             return Err(Cause::InsideFromOutside.into());
         }
         let opening = Opening {
             tuple,
             sides: [side(ingress.id), side(egress)],
-            destination,
+            destination: inward.destination,
             source: Source::AsIs,
             reply_zone: Zone::INSIDE,
             packet: walk.packet(frame, ip),
             published: walk.published(),
             random: walk.random(),
         };
-        walk.open(ingress, frame, ip, &opening, egress)
+        let to = (inward.address, inward.port);
+        walk.open(ingress, frame, ip, &opening, egress, to)
     }
+}
+
+/// Whom a packet to a leg's address is for.
+#[derive(Clone, Copy, Debug)]
+struct Inward {
+    destination: Destination,
+    address: Address,
+    port: u16,
 }
 
 fn side(port: PortId) -> Side {

@@ -94,7 +94,10 @@ impl Walk<'_> {
             Some(station) if station.port == ingress.id => Err(Cause::SamePort.into()),
             Some(station) => {
                 let egress = self.config.port(station.port).ok_or(Cause::PortGone)?;
-                self.transmit(egress, frame)
+                match self.rules_inside(network) {
+                    None => self.transmit(egress, frame),
+                    Some(rules) => self.bridge_filtered(rules, (ingress, egress), frame),
+                }
             }
             None => self.flood(ingress, network, frame),
         }
@@ -112,11 +115,13 @@ impl Walk<'_> {
             return Err(Cause::StormControl.into());
         }
         let mut others = 0_usize;
+        let rules = self.rules_inside(network);
         for &id in network.ports.iter().filter(|&&id| id != ingress.id) {
             others += 1;
-            let sent = match self.config.port(id) {
-                Some(egress) => self.transmit(egress, frame),
-                None => Err(Cause::PortGone.into()),
+            let sent = match (self.config.port(id), rules) {
+                (Some(egress), None) => self.transmit(egress, frame),
+                (Some(egress), Some(rules)) => self.flood_filtered(rules, (ingress, egress), frame),
+                (None, _) => Err(Cause::PortGone.into()),
             };
             if let Err(refused) = sent {
                 ingress.counters(self.local.worker).dropped(refused.reason);

@@ -3,9 +3,9 @@
 //! ```text
 //! endpoint ─ receive ─┬─ security ─ bridge ─┬─ another port
 //!            (parse)  │                     └─ gateway address ─ gateway
-//!                     │                         │      router ─┬─ inside: another endpoint
-//!                     │                         └──────────────┴─ leg: translate ─ egress
-//!                     └─ from a leg: outside ─ translate ─ egress
+//!                     │                         │      router ─┬─ inside: (filter) another endpoint
+//!                     │                         └──────────────┴─ leg: translate ─ filter ─ egress
+//!                     └─ from a leg: outside ─ translate ─ filter ─ egress
 //!
 //! translate, gateway ─ a fragment: reassemble ─ the whole datagram: security or outside, as above
 //! ```
@@ -18,6 +18,7 @@
 mod answer;
 mod bridge;
 mod egress;
+mod filter;
 mod gateway;
 mod neighbours;
 mod outside;
@@ -25,6 +26,7 @@ mod reassemble;
 mod router;
 mod security;
 mod translate;
+mod within;
 
 use heddle_mem::Instant;
 use heddle_nat::{Nat, Packet, Published, Refusal};

@@ -101,7 +101,7 @@ impl Walk<'_> {
         }
     }
 
-    /// To an endpoint, untranslated and untracked.
+    /// To an endpoint, untranslated, and untracked unless a rule asks.
     fn forward_inside(
         &mut self,
         ingress: &Port,
@@ -117,7 +117,11 @@ impl Walk<'_> {
         require_hops(ip)?;
         let (destination, source) = self.member_macs(egress)?;
         self.require_fit(egress, frame, ip)?;
-        self.emit(ingress, egress, frame, ip, destination, source)
+        let macs = (destination, source);
+        match self.config.rules() {
+            None => self.emit(ingress, egress, frame, ip, destination, source),
+            Some(rules) => self.forward_filtered(rules, (ingress, egress), frame, ip, macs),
+        }
     }
 }
 

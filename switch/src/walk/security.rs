@@ -21,9 +21,9 @@ use crate::port::Identity;
 const V4_ROUTER_ADVERTISEMENT: u8 = 9;
 
 // Multicast listener discovery (RFC 2710 §3, RFC 3810 §5.2).
-const MULTICAST_LISTENER_REPORT: u8 = 131;
-const MULTICAST_LISTENER_DONE: u8 = 132;
-const MULTICAST_LISTENER_REPORT_V2: u8 = 143;
+pub(super) const MULTICAST_LISTENER_REPORT: u8 = 131;
+pub(super) const MULTICAST_LISTENER_DONE: u8 = 132;
+pub(super) const MULTICAST_LISTENER_REPORT_V2: u8 = 143;
 
 // Ports of DHCP clients (RFC 2131 §4.1, RFC 8415 §7.2). A server's source port is its own choice, and
 // clients do not look at it.
@@ -62,7 +62,7 @@ pub(super) fn check(
 
 /// Whether a frame is ARP, IP or a VLAN tag behind LLC/SNAP. Nobody on Ethernet sends these so, but
 /// some hosts would take them.
-fn is_snap(summary: &Summary, frame: &[u8]) -> bool {
+pub(super) fn is_snap(summary: &Summary, frame: &[u8]) -> bool {
     let content = frame.get(usize::from(summary.network_offset)..);
     let Some([llc @ .., high, low]) = content.and_then(|content| content.first_chunk::<8>()) else {
         return false;

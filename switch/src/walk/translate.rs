@@ -2,8 +2,8 @@
 
 use heddle_nat::{Hit, Opening, Packet, Refusal, Zone, quoted, tcp};
 use heddle_wire::{
-    Embedded, Family, Icmp, Ip, IpOptions, TcpFlags, TcpOption, TcpOptions, Transport, clamp_mss,
-    embedded, icmp, rewrite_embedded, transport_checksum_is_valid,
+    Address, Embedded, Family, Icmp, Ip, IpOptions, TcpFlags, TcpOption, TcpOptions, Transport,
+    clamp_mss, embedded, icmp, rewrite_embedded, transport_checksum_is_valid,
 };
 
 use super::egress::NextHop;
@@ -46,7 +46,11 @@ impl Walk<'_> {
             .port(PortId(hit.egress().0))
             .ok_or(Cause::PortGone)?;
         self.require_fit(egress, frame, ip)?;
-        match self.next_hop(egress, to.destination)? {
+        let hop = self.next_hop(egress, to.destination)?;
+        if let Some(rules) = self.config.rules() {
+            self.filter_known(rules, (ingress, egress), frame, ip, &hit, hop)?;
+        }
+        match hop {
             NextHop::Known(destination, source) => {
                 let to = self.nat().commit(hit, &packet_of(frame, ip), self.now)?;
                 limit_segments(ingress, egress, frame, ip);
@@ -59,7 +63,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The first packet of a session: as above, but only what is sent makes a session.
+    /// The first packet of a session: as above, but only what is sent makes a session. It goes out at
+    /// `egress`, to the address and port `to`.
     pub(crate) fn open(
         &mut self,
         ingress: &Port,
@@ -67,23 +72,19 @@ impl Walk<'_> {
         ip: &Ip,
         opening: &Opening<'_>,
         egress: PortId,
+        to: (Address, u16),
     ) -> Result<(), Refused> {
         require_hops(ip)?;
-        require_translatable(ip)?;
-        if answers_nothing(ip) {
-            return Err(Cause::Unsolicited.into());
-        }
-        if opening
-            .packet
-            .segment
-            .as_ref()
-            .is_some_and(|segment| !segment.is_opening())
-        {
-            return Err(Refusal::NotSyn.into());
+        if let Err(refused) = may_open(ip, opening) {
+            return Err(self.filter_invalid(ingress, Some(egress), ip, refused));
         }
         let egress = self.config.port(egress).ok_or(Cause::PortGone)?;
         self.require_fit(egress, frame, ip)?;
-        match self.next_hop(egress, ip.destination)? {
+        let hop = self.next_hop(egress, ip.destination)?;
+        if let Some(rules) = self.config.rules() {
+            self.filter_new(rules, (ingress, egress), ip, &opening.tuple, to, hop)?;
+        }
+        match hop {
             NextHop::Known(destination, source) => {
                 let to = self.nat().open(opening, self.now)?;
                 limit_segments(ingress, egress, frame, ip);
@@ -95,24 +96,24 @@ impl Walk<'_> {
     }
 
     /// A packet without a tuple: an ICMP error, which belongs to the session it is about; else it
-    /// cannot be translated, and what cannot be translated is not forwarded.
+    /// cannot be translated, and what cannot be translated is not forwarded. `egress` is where it would
+    /// go out, if it is not for us.
     pub(crate) fn untracked(
         &mut self,
         ingress: &Port,
         frame: &mut Frame<'_>,
         ip: &Ip,
         zone: Zone,
+        egress: Option<PortId>,
     ) -> Result<(), Refused> {
-        match &ip.transport {
-            Transport::Icmp(message) if is_translated_error(message, ip.family()) => {
-                self.translate_error(ingress, frame, ip, zone)
+        let refused = match &ip.transport {
+            Transport::Icmp(message) if is_error_about_packet(message, ip.family()) => {
+                return self.translate_error(ingress, frame, ip, zone, egress);
             }
-            Transport::Icmp(_) | Transport::Absent => Err(Cause::ProtocolUntranslatable.into()),
-            _ => Err(Refused::with(
-                Cause::ProtocolUntranslatable,
-                Answer::ProtocolUnreachable,
-            )),
-        }
+            Transport::Icmp(_) | Transport::Absent => Cause::ProtocolUntranslatable.into(),
+            _ => Refused::with(Cause::ProtocolUntranslatable, Answer::ProtocolUnreachable),
+        };
+        Err(self.filter_invalid(ingress, egress, ip, refused))
     }
 
     fn translate_error(
@@ -121,20 +122,29 @@ impl Walk<'_> {
         frame: &mut Frame<'_>,
         ip: &Ip,
         zone: Zone,
+        outward: Option<PortId>,
     ) -> Result<(), Refused> {
         require_hops(ip)?;
         require_translatable(ip)?;
         require_checksum(frame, ip)?;
         let quote = embedded(frame.ethernet(), ip)?;
-        if !self.was_sent_to(ingress, &quote, zone) {
-            return Err(Cause::ErrorUnmatched.into());
-        }
-        let error = self.nat().translate_error(ip.source, &quote, zone)?;
+        let unmatched = Err(Refusal::ErrorUnmatched);
+        let error = if self.was_sent_to(ingress, &quote, zone) {
+            self.nat().translate_error(ip.source, &quote, zone)
+        } else {
+            unmatched
+        };
+        let error =
+            error.map_err(|refusal| self.filter_invalid(ingress, outward, ip, refusal.into()))?;
         let egress = self
             .config
             .port(PortId(error.egress.0))
             .ok_or(Cause::PortGone)?;
-        match self.next_hop(egress, error.destination)? {
+        let hop = self.next_hop(egress, error.destination)?;
+        if let Some(rules) = self.config.rules() {
+            self.filter_related(rules, (ingress, egress), ip, &error, hop)?;
+        }
+        match hop {
             NextHop::Known(destination, source) => {
                 // The quote's part in the checksum can only be changed in a whole one.
                 frame.complete_checksum();
@@ -149,7 +159,7 @@ impl Walk<'_> {
 
     /// Whether the packet that an error quotes went out where the error came in. Nobody else can have
     /// met trouble with it: an endpoint must not end its neighbour's flows.
-    fn was_sent_to(&self, ingress: &Port, quote: &Embedded, zone: Zone) -> bool {
+    pub(super) fn was_sent_to(&self, ingress: &Port, quote: &Embedded, zone: Zone) -> bool {
         quoted(quote, zone)
             .and_then(|sent| self.nat().lookup(&sent.inverse(zone)))
             .is_some_and(|hit| hit.ingress().0 == ingress.id.0)
@@ -159,10 +169,23 @@ impl Walk<'_> {
 /// Errors that say what became of a packet. Not a source quench (RFC 6633 §5) and not a redirect,
 /// which is about a link that the other side does not know. Of IPv6 also those yet unknown, of which
 /// the parser then says that they quote nothing it could find.
-fn is_translated_error(message: &Icmp, family: Family) -> bool {
+pub(super) fn is_error_about_packet(message: &Icmp, family: Family) -> bool {
     message.is_error(family)
         && !(family == Family::V4
             && matches!(message.kind, icmp::v4::SOURCE_QUENCH | icmp::v4::REDIRECT))
+}
+
+/// What can begin a session that is translated.
+fn may_open(ip: &Ip, opening: &Opening<'_>) -> Result<(), Refused> {
+    require_translatable(ip)?;
+    if answers_nothing(ip) {
+        return Err(Cause::Unsolicited.into());
+    }
+    let segment = opening.packet.segment.as_ref();
+    if segment.is_some_and(|segment| !segment.is_opening()) {
+        return Err(Refusal::NotSyn.into());
+    }
+    Ok(())
 }
 
 /// Whether the packet is the answer to a query, which cannot begin anything.

@@ -18,6 +18,7 @@ use heddle_wire::{Address, MacAddr, Protocol};
 use ipnet::IpNet;
 
 use super::Name;
+use super::rules::RulesPlan;
 
 /// Frames that a link holds in each direction if nothing else is said.
 const QUEUE: usize = 4096;
@@ -37,6 +38,7 @@ pub struct Plan {
     hosts: BTreeMap<Name, HostPlan>,
     legs: BTreeMap<Name, LegPlan>,
     published: Vec<(Name, Publication)>,
+    pub(super) rules: RulesPlan,
     next_port: u16,
     next_network: u16,
 }
@@ -118,6 +120,7 @@ impl Plan {
             hosts: BTreeMap::new(),
             legs: BTreeMap::new(),
             published: Vec::new(),
+            rules: RulesPlan::default(),
             next_port: 0,
             next_network: 0,
         }
@@ -370,6 +373,14 @@ impl Plan {
         host.map(|(&name, _)| name).or(leg.map(|(&name, _)| name))
     }
 
+    pub(super) fn has_network(&self, name: Name) -> bool {
+        self.networks.contains_key(name)
+    }
+
+    pub(super) fn network_id(&self, name: Name) -> NetworkId {
+        self.networks[name].id
+    }
+
     pub(super) fn network_name(&self, id: NetworkId) -> Option<Name> {
         let found = self.networks.iter().find(|(_, network)| network.id == id);
         found.map(|(&name, _)| name)
@@ -418,6 +429,7 @@ impl Plan {
             networks,
             legs: legs.into_values().collect(),
             published,
+            rules: self.build_rules(),
         }
     }
 

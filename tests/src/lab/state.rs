@@ -25,6 +25,8 @@ pub struct State {
     pub mappings: i64,
     /// How many frames wait.
     pub held: i64,
+    /// How many packets each filter rule has counted.
+    pub rules: BTreeMap<u32, u64>,
 }
 
 /// What a port counted.
@@ -84,6 +86,7 @@ impl State {
             sessions,
             mappings: i64::from(switch.nat().mapping_count()),
             held: i64::try_from(switch.held_frames()).unwrap_or(i64::MAX),
+            rules: plan.all_counted(),
         }
     }
 }
@@ -168,6 +171,7 @@ fn show(tuple: &Tuple, plan: &Plan) -> String {
     } = tuple;
     let place = match zone.0.checked_sub(1) {
         None => "inside".to_owned(),
+        Some(_) if *zone == Zone::WITHIN => "within".to_owned(),
         Some(leg) => plan
             .leg_name(heddle_switch::LegId(leg))
             .map_or(format!("{:?}", Zone(leg + 1)), str::to_owned),
@@ -216,6 +220,9 @@ impl State {
         }
         lines.push(format!("mappings {}", self.mappings));
         lines.push(format!("held frames {}", self.held));
+        for (number, packets) in &self.rules {
+            lines.push(format!("rule {number} counted {packets} packets"));
+        }
         lines
     }
 }

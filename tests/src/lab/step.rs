@@ -61,6 +61,14 @@ impl<'lab> Step<'lab> {
         for name in lab.plan.ports() {
             expected.ports.entry(name).or_default();
         }
+        // So do rules.
+        let rules = lab.plan.all_counted();
+        expected
+            .rules
+            .retain(|number, _| rules.contains_key(number));
+        for &number in rules.keys() {
+            expected.rules.entry(number).or_default();
+        }
         Step {
             lab,
             expected,
@@ -164,6 +172,15 @@ impl<'lab> Step<'lab> {
     /// There are so many dynamic mappings more.
     pub fn mappings(mut self, more: i64) -> Self {
         self.expected.mappings += more;
+        self
+    }
+
+    /// These filter rules each count a packet.
+    pub fn counts(mut self, rules: &[u32]) -> Self {
+        for number in rules {
+            let known = self.expected.rules.get_mut(number);
+            *known.unwrap_or_else(|| panic!("no rule has the number {number}")) += 1;
+        }
         self
     }
 

@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use heddle_nat::Limits;
+use heddle_nat::filter::{Rejection, Verdict};
 use heddle_switch::{Cause, DropReason, Event, NeighbourState};
 use heddle_tests::lab::{
-    Connection, Lab, Name, SIDES, Side, campus, campus_online, campus_online_with,
+    Connection, Lab, Name, SIDES, Side, campus, campus_online, campus_online_with, rule,
 };
 use heddle_wire::builder::{Packet, TcpHeader};
 use heddle_wire::{Arp, EtherType, MacAddr, Protocol, TcpFlags, VnetHeader};
@@ -66,6 +67,7 @@ fn every_reason_of_the_table_occurs() {
     fragments::all(&mut ends);
     exhaustion(&mut ends);
     conflict(&mut ends);
+    filter(&mut ends);
     neighbours(&mut ends);
     links(&mut ends);
     let table: BTreeSet<String> = DropReason::all().map(DropReason::name).collect();
@@ -391,6 +393,27 @@ fn conflict(ends: &mut Ends) {
         let [back, _] = side.inward(&lab, side.server, "a");
         let frame = back.udp(7000, 8053, b"");
         ends.frame(lab, "wan", &frame, Cause::FlowConflict);
+    }
+}
+
+fn filter(ends: &mut Ends) {
+    for side in &SIDES {
+        for (verdict, reason) in [
+            (Verdict::Drop, Cause::FilterDropped),
+            (
+                Verdict::Reject(Rejection::Prohibited),
+                Cause::FilterRejected,
+            ),
+        ] {
+            let mut lab = campus();
+            lab.reconfigure(|plan| plan.rules(&[rule(1, verdict)]));
+            let frame = lab.to_gateway("a").ip(side.a, side.d).udp(1, 2, b"");
+            lab.send("a", &frame)
+                .busy("a")
+                .counts(&[1])
+                .drops("a", reason);
+            ends.seen(reason);
+        }
     }
 }
 

@@ -13,8 +13,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_mem::Instant;
+use heddle_nat::filter::{
+    Chain, Limit, Matches, Meter, Negatable, NetworkNumber, Protocols, Ranges, Rejection, Rule,
+    RuleId, RuleSet, Scope, State, States, Verdict,
+};
 use heddle_nat::{Filtering, Publication, Published, Zone};
 use heddle_switch::endpoint::{Endpoint, MemoryPeer, memory_pair};
 use heddle_switch::leg::{Leg, NoLeg, PortLeg};
@@ -154,6 +159,8 @@ pub(crate) struct World {
     pub(crate) reaches: bool,
     pub(crate) routes: bool,
     uplinks: bool,
+    /// Which rules there are.
+    rules: u8,
 }
 
 impl World {
@@ -180,6 +187,7 @@ impl World {
             reaches: true,
             routes: true,
             uplinks: true,
+            rules: 0,
         };
         world.publish();
         world
@@ -189,7 +197,7 @@ impl World {
     pub(crate) fn configure(&mut self, part: u8, value: u8) {
         let index = usize::from(value) % PORTS;
         let (secure, mtu) = (self.slots[index].is_secure, self.slots[index].mtu);
-        match part % 9 {
+        match part % 10 {
             0 => self.published = value % 3,
             1 => {
                 let mtu = MTUS[usize::from(value) / PORTS % MTUS.len()];
@@ -208,7 +216,8 @@ impl World {
             5 => self.slots[index].is_plugged = false,
             6 => self.slots[index] = Slot::new(index, secure, mtu),
             7 => self.routes = value.is_multiple_of(2),
-            _ => self.uplinks = value.is_multiple_of(2),
+            8 => self.uplinks = value.is_multiple_of(2),
+            _ => self.rules = value % 4,
         }
         self.publish();
     }
@@ -232,6 +241,7 @@ impl World {
             networks,
             legs,
             published: Published::new(publications(self.published)).expect("they do not overlap"),
+            rules: rules(self.rules),
         }
     }
 
@@ -362,6 +372,60 @@ fn publications(which: u8) -> Vec<Publication> {
         _ => vec![publish(Protocol::UDP, side, 1, 1, u16::MAX)],
     };
     sides.into_iter().flat_map(both).collect()
+}
+
+/// The rules: none; for what is routed; for what stays inside blue; both.
+fn rules(which: u8) -> RuleSet {
+    let scoped = |scope: Scope| {
+        let matches = || Matches {
+            scope,
+            ..Matches::default()
+        };
+        let to_port = |port| Matches {
+            destination_port: Some(Negatable::of(Ranges::new([(port, port)]))),
+            ..matches()
+        };
+        let known = Matches {
+            states: Some(Negatable::of(States::new(&[
+                State::Established,
+                State::Related,
+            ]))),
+            ..matches()
+        };
+        let tcp = Matches {
+            protocol: Some(Negatable::of(Protocols(vec![Protocol::TCP]))),
+            ..to_port(9)
+        };
+        let limit = Limit {
+            interval: Duration::from_secs(1),
+            burst: 4,
+        };
+        [
+            (known, None, Verdict::Accept),
+            (to_port(7), None, Verdict::Drop),
+            (tcp, None, Verdict::Reject(Rejection::Reset)),
+            (
+                to_port(9),
+                None,
+                Verdict::Reject(Rejection::PortUnreachable),
+            ),
+            (matches(), Some(limit), Verdict::Log { sample: 2 }),
+        ]
+    };
+    let chain = |scope| {
+        let rules = scoped(scope).into_iter().zip(1..);
+        let rules = rules.map(|((matches, limit, verdict), number)| Rule {
+            id: RuleId(number),
+            matches,
+            limit,
+            verdict,
+            meter: Arc::new(Meter::new(2)),
+        });
+        Arc::new(Chain::new(rules.collect()).expect("few rules"))
+    };
+    let routed = (which & 1 != 0).then(|| chain(Scope::Routed));
+    let inside = (which & 2 != 0).then(|| (NetworkNumber(0), chain(Scope::Inside)));
+    RuleSet::new(routed, inside.into_iter().collect(), Arc::default())
 }
 
 /// Whether an address is in a network of this world, by the world's own numbers.

@@ -1,6 +1,7 @@
 //! Inputs that were made by hand, each under the name of what it shows: every reason for a drop has
 //! one, and so has every way of a TCP connection. They are the beginning of the corpus.
 
+mod filter;
 mod fragments;
 mod malformed;
 mod policy;
@@ -31,6 +32,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let all = [
         malformed::seeds(),
         policy::seeds(),
+        filter::seeds(),
         state::seeds(),
         fragments::seeds(),
     ];
