@@ -1,7 +1,10 @@
 //! Filter rules: what they match, what they do, and that nothing else changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use heddle_mem::Instant;
 use heddle_nat::Direction;
 use heddle_nat::filter::{Rejection, State, Verdict};
 use heddle_switch::{Cause, NeighbourState};
@@ -10,7 +13,7 @@ use heddle_tests::lab::{
     campus_online_with, rule,
 };
 use heddle_wire::builder::{Link, TcpHeader};
-use heddle_wire::{Family, Protocol, TcpFlags};
+use heddle_wire::{Family, Protocol, TcpFlags, VnetHeader};
 
 /// The campus, online, with rules for everybody.
 fn filtered(rules: &[RulePlan]) -> Lab {
@@ -779,4 +782,105 @@ fn a_flood_in_the_log_is_counted_and_not_told() {
     let question = told[0].question;
     assert_eq!(question.source, side.a.parse().unwrap());
     assert_eq!(question.state, State::New);
+}
+
+/// How long a test with threads waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The time of labs that were taken apart.
+const NOW: Instant = Instant::from_micros(7_200_000_000);
+
+/// Does nothing until something is so.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "threads take real time, and a test that hangs says nothing"
+)]
+fn until(mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not so after {PATIENCE:?}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn rules_are_replaced_between_two_frames_while_two_workers_carry_them() {
+    const FRAMES: u64 = 2000;
+    for side in &SIDES {
+        let mut lab = campus_online_with(|plan| {
+            plan.workers(2);
+            for (name, network, reader) in [("a", "blue", 0), ("d", "green", 1)] {
+                let host = plan.host(name, network);
+                for side in &SIDES {
+                    host.address(side.host(name));
+                }
+                host.read_by(reader);
+            }
+        });
+        // Whichever is in force, one of two frames is dropped.
+        let rules = |port| {
+            [
+                rule(9, Verdict::Count),
+                rule(u32::from(port), Verdict::Drop).port(port, port),
+            ]
+        };
+        lab.reconfigure(|plan| plan.rules(&rules(1)));
+        let frames = [("a", "d", side.a, side.d), ("d", "a", side.d, side.a)].map(|it| {
+            let (from, _, source, destination) = it;
+            let packet = lab.to_gateway(from).ip(source, destination);
+            let frames = [1, 2].map(|port| packet.udp(7, port, b"q"));
+            (
+                from,
+                frames.map(|frame| [&VnetHeader::NONE.emit(), &frame[..]].concat()),
+            )
+        });
+        let (switch, workers, mut plan) = lab.into_parts();
+        let stop = AtomicBool::new(false);
+        let before = plan.counted(9).0;
+        thread::scope(|scope| {
+            for mut worker in workers {
+                let stop = &stop;
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        worker.turn(NOW);
+                        thread::yield_now();
+                    }
+                });
+            }
+            for (from, frames) in &frames {
+                let peer = plan.peer(from).clone();
+                scope.spawn(move || {
+                    for frame in (0..FRAMES)
+                        .zip(frames.iter().cycle())
+                        .map(|(_, frame)| frame)
+                    {
+                        until(|| peer.send(frame).is_ok());
+                    }
+                });
+            }
+            let mut port = 1;
+            until(|| {
+                port = 3 - port;
+                plan.rules(&rules(port));
+                switch
+                    .publish(plan.config(), NOW)
+                    .expect("nothing is in the way");
+                let taken = |name| plan.port(name).statistics().received_frames >= FRAMES;
+                taken("a") && taken("d")
+            });
+            stop.store(true, Ordering::Relaxed);
+        });
+        let statistics = ["a", "d"].map(|name| plan.port(name).statistics());
+        let mut dropped = 0;
+        for (own, other) in [(0, 1), (1, 0)] {
+            let [(reason, drops)] = statistics[own].drops[..] else {
+                panic!("dropped for several reasons: {:?}", statistics[own].drops);
+            };
+            assert_eq!(reason, Cause::FilterDropped.into());
+            assert_eq!(drops + statistics[other].sent_frames, FRAMES);
+            dropped += drops;
+        }
+        assert!((1..2 * FRAMES).contains(&dropped), "{dropped}");
+        assert_eq!(plan.counted(9).0 - before, 2 * FRAMES);
+    }
 }

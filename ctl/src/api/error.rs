@@ -45,6 +45,10 @@ pub enum ErrorCode {
     PortTaken,
     /// There is no such published port.
     UnknownPort,
+    /// A filter rule makes no sense, or names what does not exist.
+    InvalidRule,
+    /// There is no such filter rule.
+    UnknownRule,
     /// The network has no way out.
     NoUplink,
     /// The way out cannot be used.
@@ -93,6 +97,7 @@ impl ErrorCode {
             | ErrorCode::InvalidSubnet
             | ErrorCode::InvalidAddress
             | ErrorCode::InvalidPort
+            | ErrorCode::InvalidRule
             | ErrorCode::InvalidDescriptor
             | ErrorCode::NotANamespace
             | ErrorCode::OwnNamespace
@@ -102,6 +107,7 @@ impl ErrorCode {
             | ErrorCode::UnknownNetwork
             | ErrorCode::UnknownSandbox
             | ErrorCode::UnknownPort
+            | ErrorCode::UnknownRule
             | ErrorCode::ProcessGone => 404,
             ErrorCode::NameTaken
             | ErrorCode::NetworkInUse

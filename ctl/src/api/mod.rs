@@ -9,6 +9,7 @@ mod error;
 mod name;
 mod network;
 mod port_spec;
+mod rule;
 mod status;
 mod tables;
 pub mod text;
@@ -24,6 +25,11 @@ pub use network::{
 };
 pub(crate) use network::{ageing_seconds, storm_control};
 pub use port_spec::{PortProtocol, PortSpec, PortSpecError, PublishRequest, PublishedPort};
+pub use rule::{
+    AddressList, AddressRange, IcmpKind, LoggedPacket, Match, Place, PortList, ProtocolName, Rate,
+    RejectWith, Rule, RuleDirection, RuleFamily, RuleLog, RulePosition, StateList, StateName,
+    Verdict,
+};
 pub use status::{EndpointLimits, ShutdownRequest, Status, StatusEndpoint};
 pub use tables::{
     DropCount, Flow, FlowTuple, Neighbour, PortStatistics, Route, Station, Statistics,

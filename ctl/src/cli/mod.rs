@@ -6,6 +6,7 @@ mod daemon;
 mod listings;
 mod network;
 mod port;
+mod rule;
 mod run;
 mod status;
 mod table;
@@ -56,6 +57,9 @@ enum Command {
     /// Publish ports on the uplink's addresses
     #[command(subcommand)]
     Port(port::Arguments),
+    /// Filter rules: which packets may pass
+    #[command(subcommand)]
+    Rule(rule::Arguments),
     /// The flow table
     #[command(subcommand)]
     Flow(listings::Flow),
@@ -87,8 +91,9 @@ pub fn main() -> u8 {
         eprintln!("heddle: {error}");
         return 1;
     }
-    let arguments = Arguments::parse();
-    match execute(arguments) {
+    let spelled = rule::spelled(std::env::args_os());
+    let executed = spelled.and_then(|spelled| execute(Arguments::parse_from(spelled)));
+    match executed {
         Ok(status) => status,
         Err(error) => complaint::print(&error),
     }
@@ -112,6 +117,7 @@ fn execute(arguments: Arguments) -> Result<u8, ApiError> {
         Command::Detach(arguments) => done(attach::detach(&client()?, &arguments)),
         Command::Network(arguments) => done(network::run(&client()?, arguments)),
         Command::Port(arguments) => done(port::run(&client()?, arguments)),
+        Command::Rule(arguments) => done(rule::run(&client()?, arguments)),
         Command::Flow(arguments) => done(listings::flows(&client()?, &arguments)),
         Command::Fdb(arguments) => done(listings::stations(&client()?, &arguments)),
         Command::Neighbour(arguments) => done(listings::neighbours(&client()?, &arguments)),

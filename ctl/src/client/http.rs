@@ -82,6 +82,19 @@ impl Client {
         self.request(&Method::POST, path, Some(body))
     }
 
+    /// Asks for something to be replaced.
+    ///
+    /// # Errors
+    ///
+    /// The daemon's, or that there is none.
+    pub fn put<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ApiError> {
+        self.request(&Method::PUT, path, Some(body))
+    }
+
     /// Asks for something to be removed.
     ///
     /// # Errors

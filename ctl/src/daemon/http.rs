@@ -1,5 +1,7 @@
 //! The paths of the API: one line each from path to operation.
 
+mod rules;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,24 @@ pub(super) fn routes(service: Arc<Service>) -> Router {
         .route("/v1/sandboxes/{sandbox}/ports", post(publish))
         .route("/v1/sandboxes/{sandbox}/ports/withdraw", post(unpublish))
         .route("/v1/ports", get(list_ports))
+        .route(
+            "/v1/rules",
+            get(rules::list_rules)
+                .put(rules::replace_rules)
+                .post(rules::add_rule),
+        )
+        .route("/v1/rules/log", get(rules::rule_log))
+        .route("/v1/rules/{rule}", delete(rules::delete_rule))
+        .route(
+            "/v1/networks/{network}/rules",
+            get(rules::list_network_rules)
+                .put(rules::replace_network_rules)
+                .post(rules::add_network_rule),
+        )
+        .route(
+            "/v1/networks/{network}/rules/{rule}",
+            delete(rules::delete_network_rule),
+        )
         .route("/v1/flows", get(flows))
         .route("/v1/fdb", get(fdb))
         .route("/v1/neighbours", get(neighbours))
@@ -119,20 +139,20 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A request body of type `T`; anything else is refused in our own words.
-struct Body<T>(T);
+/// A request body of type `T`, of so many octets at most; anything else is refused in our own words.
+struct Body<T, const SPACE: usize = BODY_SPACE>(T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const SPACE: usize> FromRequest<S> for Body<T, SPACE> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Body<T>, Failure> {
-        let body = to_bytes(request.into_body(), BODY_SPACE);
+    async fn from_request(request: Request, _: &S) -> Result<Body<T, SPACE>, Failure> {
+        let body = to_bytes(request.into_body(), SPACE);
         let body = tokio::time::timeout(BODY_TIME, body).await.map_err(|_| {
             let message = "the request body did not arrive";
             ApiError::new(ErrorCode::Timeout, message)
         })?;
         let bytes: Bytes = body.map_err(|_| {
-            let message = format!("the request body is longer than {BODY_SPACE} octets");
+            let message = format!("the request body is longer than {SPACE} octets");
             ApiError::new(ErrorCode::TooLarge, message)
         })?;
         // An empty body stands for a request in which everything is optional.
@@ -204,6 +224,15 @@ async fn openapi() -> Response {
         publish,
         unpublish,
         list_ports,
+        rules::list_rules,
+        rules::replace_rules,
+        rules::add_rule,
+        rules::delete_rule,
+        rules::rule_log,
+        rules::list_network_rules,
+        rules::replace_network_rules,
+        rules::add_network_rule,
+        rules::delete_network_rule,
         flows,
         fdb,
         neighbours,

@@ -19,6 +19,7 @@ mod place;
 mod quota;
 mod records;
 mod restore;
+mod rules;
 mod service;
 mod start;
 mod status;

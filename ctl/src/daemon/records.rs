@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use heddle_ipam::Leases;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Driver, Name, Plan, PortSpec, RouteSpec, Uplink, ageing_seconds, storm_control};
+use crate::api::{
+    Driver, Name, Plan, PortSpec, RouteSpec, Rule, Uplink, ageing_seconds, storm_control,
+};
 use crate::store::Change;
 
 /// What every installation has once.
@@ -63,6 +65,16 @@ pub(super) struct EndpointRecord {
     pub(super) ports: Vec<PortSpec>,
 }
 
+/// A chain of filter rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RulesRecord {
+    /// The network; nobody's in particular if absent.
+    pub(super) network: Option<Name>,
+    /// The rules in order, with their numbers.
+    pub(super) rules: Vec<Rule>,
+}
+
 /// What an endpoint ends with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -98,6 +110,7 @@ pub(super) const INSTALLATION: &str = "installation";
 
 const NETWORK: &str = "network/";
 const ENDPOINT: &str = "endpoint/";
+const RULES: &str = "rules";
 
 /// Name of a network's document.
 pub(super) fn network_key(network: &Name) -> String {
@@ -107,6 +120,14 @@ pub(super) fn network_key(network: &Name) -> String {
 /// Name of an endpoint's document, and of what the keeper holds for it.
 pub(super) fn endpoint_key(network: &Name, sandbox: &Name) -> String {
     format!("{ENDPOINT}{}/{}", network.folded(), sandbox.folded())
+}
+
+/// Name of the document of a network's filter rules, or of everybody's.
+pub(super) fn rules_key(network: Option<&Name>) -> String {
+    match network {
+        Some(network) => format!("{RULES}/{}", network.folded()),
+        None => RULES.to_owned(),
+    }
 }
 
 /// Name of what the keeper holds for a leg.
@@ -120,6 +141,7 @@ pub(super) struct Records {
     pub(super) installation: Option<Installation>,
     pub(super) networks: Vec<NetworkRecord>,
     pub(super) endpoints: Vec<EndpointRecord>,
+    pub(super) rules: Vec<RulesRecord>,
 }
 
 impl Records {
@@ -141,6 +163,10 @@ impl Records {
             } else if name.starts_with(ENDPOINT) {
                 records
                     .endpoints
+                    .push(serde_json::from_slice(document).map_err(bad)?);
+            } else if name == RULES || name.starts_with(&format!("{RULES}/")) {
+                records
+                    .rules
                     .push(serde_json::from_slice(document).map_err(bad)?);
             } else {
                 return Err(format!("document {name} is unknown to this version"));

@@ -13,13 +13,21 @@ use heddle_sys::process;
 use super::records::{AttachedBy, EndpointRecord, NetworkRecord, Records, endpoint_key};
 use super::service::Service;
 use super::uplinks::HeldLeg;
-use crate::api::{ApiError, CallerSandbox, Uplink};
+use crate::api::{ApiError, CallerSandbox, ErrorCode, Uplink};
 use crate::keeper::Held;
 use crate::plumb::{Job, Parcel};
 use crate::store::Change;
 
 /// Takes up everything there is.
-pub(super) async fn restore(service: &Arc<Service>, records: Records, inherited: Vec<Held>) {
+///
+/// # Errors
+///
+/// Filter rules that do not hold any more: nothing may pass without them.
+pub(super) async fn restore(
+    service: &Arc<Service>,
+    records: Records,
+    inherited: Vec<Held>,
+) -> Result<(), ApiError> {
     let mut legs = Vec::new();
     let mut endpoints = BTreeMap::new();
     for held in inherited {
@@ -41,6 +49,16 @@ pub(super) async fn restore(service: &Arc<Service>, records: Records, inherited:
         let held = take_leg(&mut legs, &network.uplink);
         restore_network(service, network, held).await;
     }
+    for record in records.rules {
+        let mut core = service.core.lock().await;
+        match core.restore_rules(record) {
+            // Of a network that could not be restored: nothing passes there.
+            Err(error) if error.code() == ErrorCode::UnknownNetwork => {
+                tracing::warn!(%error, "filter rules were not restored");
+            }
+            restored => restored?,
+        }
+    }
     for record in records.endpoints {
         let key = endpoint_key(&record.network, &record.sandbox);
         // The store knows ports that were published after the descriptors were handed over.
@@ -51,6 +69,7 @@ pub(super) async fn restore(service: &Arc<Service>, records: Records, inherited:
         restore_endpoint(service, key, record, held).await;
     }
     service.core.lock().await.drop_stale_leases();
+    Ok(())
 }
 
 fn take_leg(legs: &mut Vec<(Uplink, Held)>, uplink: &Uplink) -> Option<Parcel> {
@@ -151,5 +170,5 @@ fn still_there(attached_by: &AttachedBy) -> Result<Option<CallerSandbox>, ApiErr
 
 fn gone(attached_by: &AttachedBy) -> ApiError {
     let message = format!("{attached_by} is gone");
-    ApiError::new(crate::api::ErrorCode::ProcessGone, message)
+    ApiError::new(ErrorCode::ProcessGone, message)
 }

@@ -43,6 +43,8 @@ pub(super) struct Service {
     pub(super) stop: Notify,
     /// Told when an endpoint has ended.
     pub(super) ended: Notify,
+    /// Told when filter rules have changed.
+    pub(super) rules_changed: Notify,
     /// Told by a worker when the other end of a port is gone.
     pub(super) gone: Arc<Notify>,
 }

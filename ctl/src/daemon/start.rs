@@ -21,6 +21,7 @@ use super::options::Options;
 use super::place;
 use super::records::{INSTALLATION, Installation, Records, put};
 use super::restore::restore;
+use super::rules::note_logged;
 use super::service::Service;
 use super::status::Facts;
 use super::tokens::Tokens;
@@ -120,9 +121,10 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
         facts,
         stop: Notify::new(),
         ended: Notify::new(),
+        rules_changed: Notify::new(),
         gone,
     });
-    restore(&service, records, left_behind).await;
+    restore(&service, records, left_behind).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let worker_failed = Arc::new(AtomicBool::new(false));
     let threads = start_workers(workers, &stop, &worker_failed, &service)?;
@@ -143,6 +145,7 @@ async fn serve(options: &Options, inherited: Inherited) -> Result<(), ApiError> 
         move |stream, caller| descriptors::serve(stream, caller, passing.clone()),
     ));
     tokio::spawn(end_what_is_gone(service.clone()));
+    tokio::spawn(note_logged(service.clone()));
     service.keeper.ready().await;
     tracing::info!(socket = %options.sockets.api.display(), "ready");
     wait_for_end(&service, options, &mut signals).await;

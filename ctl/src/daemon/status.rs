@@ -57,6 +57,8 @@ impl Service {
     /// Ends the daemon; with `purge`, after everything it knows was removed.
     pub(super) async fn shut_down(self: &Arc<Self>, purge: bool) -> Result<(), ApiError> {
         if purge {
+            // A rule that names a network would keep it.
+            self.clear_rules().await?;
             let endpoints = self.core.lock().await.show_endpoints(None)?;
             for endpoint in endpoints {
                 let ended = self.end(&endpoint.network, &endpoint.sandbox, None).await;

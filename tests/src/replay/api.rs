@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use heddle::api::{
-    ApiError, AttachRequest, CreateNetwork, DropCount, Endpoint, EndpointKind, Flow, Name,
-    Neighbour, Network, Plan, PortSpec, PublishRequest, PublishedPort, Route, ShutdownRequest,
-    StartRequest, Station, Statistics, Status, UplinkSpec,
+    AddressList, ApiError, AttachRequest, CreateNetwork, DropCount, Endpoint, EndpointKind, Flow,
+    IcmpKind, Match, Name, Neighbour, Network, Place, Plan, PortList, PortSpec, ProtocolName,
+    PublishRequest, PublishedPort, Rate, Route, Rule, RuleLog, ShutdownRequest, StartRequest,
+    StateList, Station, Statistics, Status, UplinkSpec,
 };
 use heddle_wire::{Address, MacAddr};
 use ipnet::IpNet;
@@ -44,6 +45,8 @@ fn bodies(data: &[u8]) -> Accepted {
         ("start", body::<StartRequest>(data)),
         ("publish", body::<PublishRequest>(data)),
         ("shutdown", body::<ShutdownRequest>(data)),
+        ("rule", body::<Rule>(data)),
+        ("rules", body::<Vec<Rule>>(data)),
     ];
     let answers = [
         ("error", body::<ApiError>(data)),
@@ -58,6 +61,7 @@ fn bodies(data: &[u8]) -> Accepted {
         ("route", body::<Route>(data)),
         ("statistics", body::<Statistics>(data)),
         ("drop", body::<DropCount>(data)),
+        ("rule-log", body::<RuleLog>(data)),
     ];
     let all = requests.into_iter().chain(answers);
     all.filter_map(|(name, taken)| taken.then_some(name))
@@ -121,6 +125,13 @@ fn texts(given: &str) -> Accepted {
         ("ip-address", text::<IpAddr>(given, |_| {})),
         ("address", text::<Address>(given, |_| {})),
         ("mac", text::<MacAddr>(given, |_| {})),
+        ("addresses", text::<Match<AddressList>>(given, |_| {})),
+        ("ports", text::<Match<PortList>>(given, |_| {})),
+        ("protocol", text::<Match<ProtocolName>>(given, |_| {})),
+        ("icmp-type", text::<Match<IcmpKind>>(given, |_| {})),
+        ("states", text::<Match<StateList>>(given, |_| {})),
+        ("place", text::<Match<Place>>(given, |_| {})),
+        ("rate", text::<Rate>(given, |_| {})),
     ];
     all.into_iter()
         .filter_map(|(name, taken)| taken.then_some(name))

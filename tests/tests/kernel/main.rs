@@ -8,6 +8,7 @@
 mod attach;
 mod bridge;
 mod churn;
+mod filter;
 mod input;
 mod internet;
 mod life;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         attach::SCENARIOS,
         bridge::SCENARIOS,
         churn::SCENARIOS,
+        filter::SCENARIOS,
         input::SCENARIOS,
         life::SCENARIOS,
         limits::SCENARIOS,

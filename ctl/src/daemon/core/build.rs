@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_nat::Published;
-use heddle_nat::filter::RuleSet;
 use heddle_switch::leg::{Leg, NoLeg};
 use heddle_switch::{
     Config, ConfigParts, GATEWAY_LINK_LOCAL, NetworkId, StaticRoute, StormControl,
@@ -37,7 +36,7 @@ impl Core {
                 .collect(),
             legs: self.legs.values().map(|leg| leg.config.clone()).collect(),
             published,
-            rules: RuleSet::default(),
+            rules: self.build_rules()?,
         })
         .map_err(|error| internal(&error.to_string()))
     }

@@ -10,6 +10,7 @@ mod endpoints;
 mod legs;
 mod networks;
 mod ports;
+mod rules;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use ipnet::IpNet;
 pub(super) use endpoints::{Attachment, Ended, Reservation};
 pub(crate) use legs::leg_job;
 pub(super) use legs::{LegKey, OpenLeg};
+pub(super) use rules::{ChangedRules, RuleChange};
 
 use super::records::{EndpointRecord, Installation, NetworkRecord, network_key, put};
 use crate::api::{ApiError, EndpointKind, ErrorCode, Name};
@@ -60,6 +62,7 @@ pub(super) struct Core {
     planned_legs: BTreeMap<LegId, PortId>,
     /// Attachments so far.
     attachments: u64,
+    rules: rules::Rules,
 }
 
 /// A network.
@@ -106,6 +109,7 @@ impl Core {
             legs: BTreeMap::new(),
             planned_legs: BTreeMap::new(),
             attachments: 0,
+            rules: rules::Rules::default(),
         }
     }
 

@@ -258,13 +258,18 @@ impl Core {
             return Err(ApiError::new(ErrorCode::NetworkInUse, message)
                 .hint(format!("remove {} first", other.record.name)));
         }
+        self.require_unnamed(name)?;
         let removed = self
             .networks
             .remove(&name.folded())
             .ok_or_else(|| internal("a network vanished"))?;
+        let forgotten = self.forget_rules(name);
         self.publish()?;
         let leg = removed.leg.filter(|leg| !self.uses_leg(*leg));
-        Ok((leg, vec![Change::Delete(network_key(name))]))
+        let changes = [Change::Delete(network_key(name))]
+            .into_iter()
+            .chain(forgotten);
+        Ok((leg, changes.collect()))
     }
 }
 

@@ -86,7 +86,7 @@ impl Core {
     }
 
     /// What people call a port.
-    fn port_name(&self, number: PortId) -> String {
+    pub(super) fn port_name(&self, number: PortId) -> String {
         self.switch.with_config(|config| {
             config
                 .port(number)
