@@ -10,9 +10,9 @@ use heddle_nat::filter::{Rejection, State, Verdict};
 use heddle_switch::{Cause, NeighbourState};
 use heddle_tests::lab::{
     Connection, Lab, NEXT_HOP_MAC, Plan, RulePlan, SIDES, SYN_ACK, Side, Told, campus,
-    campus_online_with, rule,
+    campus_online_with, fragments, rule,
 };
-use heddle_wire::builder::{Link, TcpHeader};
+use heddle_wire::builder::{Link, Packet, TcpHeader};
 use heddle_wire::{Family, Protocol, TcpFlags, VnetHeader};
 
 /// The campus, online, with rules for everybody.
@@ -336,6 +336,37 @@ fn between_networks_answers_are_known_where_a_rule_asks() {
         lab.send("d", &back.udp(53, 4001, b"a"))
             .arrives("a", &at_a.udp(53, 4001, b"a"));
         lab.advance(Duration::from_secs(301)).ends(1);
+    }
+}
+
+#[test]
+fn a_datagram_in_fragments_is_asked_about_once_and_whole() {
+    for side in &SIDES {
+        let mut lab = campus();
+        lab.reconfigure(|plan| {
+            plan.rules(&[
+                rule(1, Verdict::Accept)
+                    .protocol(Protocol::UDP)
+                    .port(53, 53),
+                rule(2, Verdict::Drop),
+            ]);
+        });
+        let cut = |packet: &Packet, port| {
+            let datagram = packet.udp_segment(4000, port, &[7; 3000]);
+            fragments(packet, Protocol::UDP, &datagram, 0x4242, 1400)
+        };
+        let there = lab.to_gateway("a").ip(side.a, side.d);
+        let at_d = lab.from_gateway("d").ip(side.a, side.d).hop_limit(63);
+        let step = lab.send_all("a", &cut(&there, 53));
+        let arrived = cut(&at_d, 53);
+        let arrived = arrived.iter();
+        arrived
+            .fold(step, |step, fragment| step.arrives("d", fragment))
+            .opens(1)
+            .counts(&[1]);
+        lab.send_all("a", &cut(&there, 54))
+            .drops_many("a", Cause::FilterDropped, 3)
+            .counts(&[2]);
     }
 }
 

@@ -4,7 +4,8 @@
 //! Without rules such packets are not tracked. With rules they are, so that "established" means the same
 //! everywhere; a session of this kind translates nothing and decides nothing but a packet's state. A
 //! connection that went on before there were rules is taken up in the middle. What has no ports, and what is
-//! valid on a link only or sent to many, is not tracked, and always new.
+//! valid on a link only or sent to many, is not tracked, and always new. So are fragments on a bridge, which
+//! puts nothing together; the router does.
 
 use heddle_nat::filter::{Area, NetworkNumber, Question, RuleSet, State};
 use heddle_nat::{Destination, Direction, Hit, Opening, Side, Source, Tuple, Zone};
@@ -53,6 +54,10 @@ impl<'w> Walk<'w> {
         let networks = [ingress, egress].map(|port| interface(port).network);
         if !rules.is_about(area, networks) {
             return self.emit(ingress, egress, frame, ip, destination, source);
+        }
+        if ip.fragment.is_part() {
+            // Rules ask for ports, and those are in the first one.
+            return self.reassemble(ingress, frame, ip);
         }
         let begun = self.admit(rules, area, between, frame, ip)?;
         let sent = self.emit(ingress, egress, frame, ip, destination, source);
