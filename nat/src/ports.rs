@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! A port is *free*, *used* by exactly one mapping (never shared, RFC 4787 §4.2.2 REQ-3), or *resting*: for
+//! A port is *free*, *used* by exactly one mapping (never shared, RFC 4787 §4.2.1 REQ-3), or *resting*: for
 //! [`REST`] after its mapping ended it is not given to anybody else, so that late packets of the old
 //! flow cannot reach a stranger (RFC 6888 §3 REQ-8). Only the one who had it may have it back before.
 //!

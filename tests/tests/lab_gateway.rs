@@ -524,3 +524,67 @@ fn a_gateway_without_ipv6_does_not_answer_for_it() {
     );
     lab.send("a", &frame).drops("a", Cause::FamilyDisabled);
 }
+
+#[test]
+fn the_gateway_stays_who_it_is_when_ports_come_and_go() {
+    for side in &SIDES {
+        let mut lab = campus();
+        let (request, reply) = side.echo();
+        let before = lab.plan().gateway_mac("c");
+        let is_there = |lab: &mut Lab| {
+            let packet = lab.to_gateway("c").ip(side.c, side.gateway);
+            let answer = lab.from_gateway("c").ip(side.gateway, side.c);
+            lab.send("c", &packet.icmp(request, 0, 1, b"still you?"))
+                .arrives("c", &answer.icmp(reply, 0, 1, b"still you?"));
+        };
+        is_there(&mut lab);
+        for leaving in ["a", "b", "d"] {
+            let (mac, network) = (lab.mac(leaving), lab.plan().network_of(leaving));
+            lab.reconfigure(|plan| plan.remove(leaving))
+                .forgets(network, mac);
+            is_there(&mut lab);
+        }
+        // One that comes may not call itself the gateway, whatever its address sorts before.
+        lab.reconfigure(|plan| {
+            let host = plan.host("low", "blue").insecure();
+            host.mac(MacAddr::new([0x02, 0, 0, 0, 0, 1]));
+        });
+        is_there(&mut lab);
+        let forged = Link::new(before, MacAddr::BROADCAST).frame(EtherType(0x88b5), b"");
+        lab.send("low", &forged)
+            .drops("low", Cause::SourceMacSpoofed);
+        is_there(&mut lab);
+        assert_eq!(lab.plan().gateway_mac("c"), before);
+    }
+}
+
+#[test]
+fn a_host_that_asks_for_a_mapping_is_told_that_nobody_gives_any() {
+    // PCP: version 2, MAP, one hour, the asker; NAT-PMP and UPnP in their own words (RFC 6887 §7.1, RFC 6886
+    // §3.3).
+    let pcp = [&[2, 1, 0, 0, 0, 0, 14, 16][..], &[0; 52]].concat();
+    let questions = [
+        (5351, pcp),
+        (5351, [0, 1, 0, 0, 0x1f, 0x90, 0, 0, 0, 0, 14, 16].to_vec()),
+        (1900, b"M-SEARCH * HTTP/1.1\r\n\r\n".to_vec()),
+    ];
+    for side in &SIDES {
+        let mut lab = campus();
+        for (port, question) in &questions {
+            for address in [side.gateway, side.leg] {
+                let packet = lab.to_gateway("a").ip(side.a, address);
+                let frame = packet.udp(5350, *port, question);
+                let told = side.told(
+                    &lab.from_gateway("a"),
+                    address,
+                    side.a,
+                    Told::PortUnreachable,
+                    &frame,
+                );
+                lab.send("a", &frame)
+                    .arrives("a", &told)
+                    .drops("a", Cause::GatewayRefused);
+            }
+        }
+    }
+}

@@ -518,7 +518,7 @@ fn an_error_between_two_hosts_that_speak_by_their_outside_addresses_arrives() {
             .arrives("d", &arrived)
             .opens(1)
             .mappings(1);
-        // RFC 5508 §6 REQ-9: each knows the other by the leg's address, in the quote as well.
+        // RFC 5508 §5 REQ-7: each knows the other by the leg's address, in the quote as well.
         for told in ERRORS {
             let (kind, code, word) = told.message(side.family);
             let refused = lab.to_gateway("d").ip(side.d, side.leg);

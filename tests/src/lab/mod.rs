@@ -8,14 +8,15 @@
 //! 3. [`Step`] — what one of these did, held against what the test says it must have done. **Everything
 //!    that is not named must not have moved**: counters, drops, stations, neighbours, sessions,
 //!    mappings, waiting frames, events, and frames at every host.
-//! 4. [`Side::outward`], [`Side::inward`] and [`Connection`]: packets through the translation, as they are
-//!    sent and as they arrive.
+//! 4. [`Side::outward`], [`Side::inward`], [`Carried`] and [`Connection`]: packets through the translation,
+//!    as they are sent and as they arrive.
 //! 5. [`fragments()`] and [`Step::arrives_renumbered`]: datagrams in pieces, and those that get another
 //!    identification on their way.
 //! 6. [`SmolHost`] — a host with a whole TCP/IP stack of other people's making, on a link that may lose,
 //!    repeat and reorder frames ([`Impairment`]).
 
 mod campus;
+mod carried;
 mod describe;
 mod fragments;
 mod impairment;
@@ -39,6 +40,7 @@ use heddle_wire::{MacAddr, VnetHeader};
 pub use campus::{
     NEXT_HOP_MAC, SIDES, Side, Told, campus, campus_online, campus_online_with, go_online,
 };
+pub use carried::Carried;
 pub use describe::describe;
 pub use fragments::{fragments, identification};
 pub use impairment::Impairment;
