@@ -16,6 +16,7 @@ mod limits;
 mod nat;
 mod router;
 mod smol;
+mod sockets;
 mod traffic;
 mod uplink;
 mod web;
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         nat::SCENARIOS,
         router::SCENARIOS,
         smol::SCENARIOS,
+        sockets::SCENARIOS,
         uplink::SCENARIOS,
     ])
 }

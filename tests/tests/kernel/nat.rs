@@ -1,10 +1,10 @@
 //! The way out and the way in, through a leg in another namespace.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use heddle_tests::host::{Container, Host, On, Scenario, program};
+use heddle_tests::host::{Container, Host, On, Scenario, eventually, program};
 
-use crate::internet::{self, FAMILIES, Family};
+use crate::internet::{self, FAMILIES};
 use crate::traffic::{attach, attach_with, iperf, ping, try_ping};
 use crate::web::{Answer, LONG, curl, download, serve, upload};
 
@@ -43,6 +43,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "nat::a_narrow_link_outside_is_found_by_senders",
         on: On::EveryKind,
         play: a_narrow_link_outside_is_found_by_senders,
+    },
+    Scenario {
+        name: "nat::routers_outside_are_heard_inside",
+        on: On::AnyKind,
+        play: routers_outside_are_heard_inside,
     },
     Scenario {
         name: "nat::a_port_moves_from_one_sandbox_to_another",
@@ -166,7 +171,7 @@ fn a_name_server_is_published_over_udp_and_tcp(host: &mut Host) {
         .args(["--host-record=name.test,192.0.2.7,2001:db8::7"])
         .args(["--pid-file=", "--port=53"]);
     let server = bob.start(server);
-    heddle_tests::host::eventually("dnsmasq is ready", || {
+    eventually("dnsmasq is ready", || {
         assert!(!server.has_ended(), "{}", server.stderr());
         server.stderr().contains("started")
     });
@@ -235,54 +240,76 @@ fn a_refusal_outside_is_a_refusal_inside(host: &mut Host) {
     }
 }
 
-/// alice — heddle — internet — (a narrow link) — the far side.
-fn a_narrow_link_outside_is_found_by_senders(host: &mut Host) {
-    const NARROW: u32 = 1300;
-    const BEHIND: [(&str, &str, &str); 2] = [
-        ("192.0.2.1/30", "192.0.2.2/30", "192.0.2.2"),
-        ("2001:db8:7::1/64", "2001:db8:7::2/64", "2001:db8:7::2"),
-    ];
-    host.heddle.start(&[]);
-    let internet = internet::connect(host, &[]);
-    let (alice, behind) = (host.container(), host.container());
-    attach(host, &alice, "shop", "alice");
-    let ip = |container: &Container, words: &str| {
-        let mut ip = program("ip");
-        ip.args(words.split(' '));
-        let _ = container.execute(ip).success();
-    };
-    ip(
-        &internet,
-        &format!(
-            "link add narrow mtu {NARROW} type veth peer name wide netns {}",
-            behind.pid
-        ),
-    );
-    ip(&internet, "link set narrow up");
-    ip(&behind, &format!("link set wide up mtu {NARROW}"));
-    internet.run(|| {
-        for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            std::fs::write(format!("/proc/sys/net/{file}"), "1").expect("it is its own root");
-        }
-    });
-    for (near, far, _) in BEHIND {
-        internet.add_addresses("narrow", &[near.parse().expect("a network")]);
-        behind.add_addresses("wide", &[far.parse().expect("a network")]);
-        // It believes the way back to be as wide as usual, so that its peers send what is too long.
-        let near = near.split('/').next().expect("an address");
+/// The longest packet on the narrow link.
+const NARROW: u32 = 1300;
+
+/// Where hosts behind it are, IPv4 and IPv6.
+const BEHIND: [&str; 2] = ["192.0.2.2", "2001:db8:7::2"];
+
+/// alice — heddle — internet — (a narrow link) — behind it.
+struct NarrowLink {
+    _internet: Container,
+    alice: Container,
+    behind: Container,
+}
+
+impl NarrowLink {
+    fn new(host: &mut Host) -> NarrowLink {
+        const ENDS: [[&str; 2]; 2] = [
+            ["192.0.2.1/30", "192.0.2.2/30"],
+            ["2001:db8:7::1/64", "2001:db8:7::2/64"],
+        ];
+        host.heddle.start(&[]);
+        let internet = internet::connect(host, &[]);
+        let (alice, behind) = (host.container(), host.container());
+        attach(host, &alice, "shop", "alice");
+        let pid = behind.pid;
         ip(
-            &behind,
-            &format!("route add default via {near} dev wide advmss 1440"),
+            &internet,
+            &format!("link add narrow mtu {NARROW} type veth peer name wide netns {pid}"),
         );
+        ip(&internet, "link set narrow up");
+        ip(&behind, &format!("link set wide up mtu {NARROW}"));
+        internet.run(|| {
+            for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                std::fs::write(format!("/proc/sys/net/{file}"), "1").expect("it is its own root");
+            }
+        });
+        for [near, far] in ENDS {
+            internet.add_addresses("narrow", &[near.parse().expect("a network")]);
+            behind.add_addresses("wide", &[far.parse().expect("a network")]);
+            // It believes the way back to be as wide as usual, so that its peers send what is too long.
+            let near = near.split('/').next().expect("an address");
+            ip(
+                &behind,
+                &format!("route add default via {near} dev wide advmss 1440"),
+            );
+        }
+        NarrowLink {
+            _internet: internet,
+            alice,
+            behind,
+        }
     }
-    let _server = serve(&behind, 80);
-    for (family, (_, _, address)) in FAMILIES.into_iter().zip(BEHIND) {
+}
+
+/// Runs `ip`; what it says.
+fn ip(container: &Container, words: &str) -> String {
+    let mut ip = program("ip");
+    ip.args(words.split(' '));
+    container.execute(ip).success()
+}
+
+fn a_narrow_link_outside_is_found_by_senders(host: &mut Host) {
+    let NarrowLink { alice, behind, .. } = &NarrowLink::new(host);
+    let _server = serve(behind, 80);
+    for (family, address) in FAMILIES.into_iter().zip(BEHIND) {
         let at = SocketAddr::new(address.parse().expect("an address"), 80);
-        let seen = upload(&alice, at);
+        let seen = upload(alice, at);
         assert_eq!((seen.peer, seen.received), (family.outside(), LONG));
-        assert_eq!(download(&alice, at).padding, LONG);
+        assert_eq!(download(alice, at).padding, LONG);
         let ended = try_ping(
-            &alice,
+            alice,
             at.ip(),
             &["-c", "1", "-M", "do", "-s", "1400", "-W", "5"],
         );
@@ -292,41 +319,79 @@ fn a_narrow_link_outside_is_found_by_senders(host: &mut Host) {
     }
 }
 
+fn routers_outside_are_heard_inside(host: &mut Host) {
+    let NarrowLink { alice, .. } = &NarrowLink::new(host);
+    let gateways = gateways(host);
+    for (family, address) in FAMILIES.into_iter().zip(BEHIND) {
+        // Where a datagram met a link too narrow for it: whoever sent it knows by the next one.
+        let at = SocketAddr::new(address.parse().expect("an address"), 9);
+        let route = format!("route get {address}");
+        assert!(!ip(alice, &route).contains("mtu"));
+        // An error is heard by whoever still has the socket.
+        let _sender = alice.serve(|ready| {
+            let any: SocketAddr = match at {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let socket = UdpSocket::bind(any).expect("a free port");
+            socket.send_to(&[7; 1400], at).expect("there is a route");
+            ready();
+            loop {
+                let _ = socket.recv(&mut [0]);
+            }
+        });
+        let known = format!("mtu {NARROW}");
+        eventually("the sender knows the MTU", || {
+            ip(alice, &route).contains(&known)
+        });
+        // Where its hops were used up.
+        for method in ["--icmp", "--udp"] {
+            let hops = [family.router(), at.ip()];
+            trace(alice, at.ip(), method, &gateways, &hops);
+        }
+    }
+}
+
+/// The gateways of the network `shop`.
+fn gateways(host: &Host) -> Vec<String> {
+    let shown = host.heddle.show(&["network", "inspect", "shop"]);
+    let gateways = shown["network"]["gateways"].as_array().expect("a list");
+    gateways
+        .iter()
+        .map(|gateway| gateway.as_str().expect("a text").to_owned())
+        .collect()
+}
+
 fn traceroute_shows_every_router(host: &mut Host) {
     host.heddle.start(&[]);
     let _internet = internet::connect(host, &[]);
     let alice = host.container();
     attach(host, &alice, "shop", "alice");
-    let shown = host.heddle.show(&["network", "inspect", "shop"]);
-    let gateways: Vec<String> = shown["network"]["gateways"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|gateway| gateway.as_str().expect("a text").to_owned())
-        .collect();
+    let gateways = gateways(host);
     for family in FAMILIES {
         for method in ["--icmp", "--udp"] {
-            trace(&alice, family, method, &gateways);
+            let far = family.far();
+            trace(&alice, far, method, &gateways, &[far]);
         }
     }
 }
 
-fn trace(from: &Container, family: Family, method: &str, gateways: &[String]) {
+/// Whom `traceroute` meets: first a gateway, then those.
+fn trace(from: &Container, to: IpAddr, method: &str, gateways: &[String], then: &[IpAddr]) {
     let mut traceroute = program("traceroute");
     traceroute
         .args(["-n", "-q", "1", "-w", "5", "-m", "5", method])
-        .arg(family.far().to_string());
+        .arg(to.to_string());
     let said = from.execute(traceroute).success();
     let hops: Vec<&str> = said.lines().skip(1).collect();
-    assert_eq!(hops.len(), 2, "{method}: {said}");
+    assert_eq!(hops.len(), 1 + then.len(), "{method}: {said}");
     let of_ours = gateways
         .iter()
         .any(|gateway| hops[0].contains(&format!(" {gateway} ")));
     assert!(of_ours, "{method}: {said} {gateways:?}");
-    assert!(
-        hops[1].contains(&family.far().to_string()),
-        "{method}: {said}"
-    );
+    for (hop, expected) in hops[1..].iter().zip(then) {
+        assert!(hop.contains(&format!(" {expected} ")), "{method}: {said}");
+    }
 }
 
 /// The same outside port, first one's and then the other's: nothing of the first one's is left.
