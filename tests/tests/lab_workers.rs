@@ -11,7 +11,10 @@ use std::time::Duration;
 use heddle_mem::Instant;
 use heddle_switch::endpoint::{MemoryPeer, TransmitError};
 use heddle_switch::{Cause, Event, Options, PortStatistics, Switch, Worker};
-use heddle_tests::lab::{Connection, Lab, Name, Plan, SIDES, SYN_ACK, Side, campus_online_with};
+use heddle_tests::lab::{
+    Connection, Lab, Name, Plan, SIDES, SYN_ACK, Side, campus_online_with, fragments,
+    identification,
+};
 use heddle_wire::builder::{Link, Packet};
 use heddle_wire::{EtherType, MacAddr, Protocol, Summary, TcpFlags, VNET_HEADER_LEN, VnetHeader};
 
@@ -427,6 +430,37 @@ fn two_workers_that_open_one_flow_at_once_open_one() {
         assert!(left.values().all(|&frames| frames == 2));
         assert_eq!(running.switch.nat().session_count(), 1000);
         assert_eq!(running.switch.nat().mapping_count(), 1000);
+        assert_eq!(running.statistics("a").drops, []);
+    }
+}
+
+#[test]
+fn two_workers_that_bring_the_fragments_of_one_datagram_at_once_make_it_whole() {
+    const DATAGRAMS: u16 = 500;
+    for side in &SIDES {
+        let lab = campus_online_with(|plan| plan.workers(2));
+        let out = lab.to_gateway("a").ip(side.a, side.server);
+        let running = Running::start(lab);
+        let a = running.plan.peer("a");
+        for id in 0..DATAGRAMS {
+            let segment = out.udp_segment(10_000 + id, 7000, &[7; 3000]);
+            for fragment in fragments(&out, Protocol::UDP, &segment, id.into(), 1400) {
+                send(a, &fragment);
+            }
+        }
+        let wan = running.plan.peer("wan");
+        let mut left: BTreeMap<u32, usize> = BTreeMap::new();
+        until(|| {
+            while let Some(bytes) = wan.receive() {
+                *left
+                    .entry(identification(&bytes[VNET_HEADER_LEN..]))
+                    .or_default() += 1;
+            }
+            left.values().sum::<usize>() >= usize::from(DATAGRAMS) * 3
+        });
+        assert_eq!(left.len(), usize::from(DATAGRAMS));
+        assert!(left.values().all(|&fragments| fragments == 3));
+        assert_eq!(running.switch.held_frames(), 0);
         assert_eq!(running.statistics("a").drops, []);
     }
 }

@@ -9,6 +9,7 @@ mod attach;
 mod bridge;
 mod churn;
 mod filter;
+mod fragments;
 mod input;
 mod internet;
 mod life;
@@ -27,6 +28,7 @@ fn main() -> std::process::ExitCode {
         bridge::SCENARIOS,
         churn::SCENARIOS,
         filter::SCENARIOS,
+        fragments::SCENARIOS,
         input::SCENARIOS,
         life::SCENARIOS,
         limits::SCENARIOS,

@@ -3,10 +3,11 @@
 pub(crate) mod oracle;
 
 use heddle_wire::{
-    Address, Family, Fragment, Ip, Rewrite, Summary, TcpFlags, Transport, VNET_HEADER_LEN,
-    VnetHeader, checksum, clamp_mss, complete_checksum, decrement_hop_limit, echo_reply, embedded,
-    fragment_ipv4, ipv4_header_is_valid, rewrite, rewrite_embedded, segment,
-    transport_checksum_is_valid,
+    Address, Change, Family, Fragment, Ip, PART_HEADER_LEN_MAX, Part, Rewrite, Summary, TcpFlags,
+    Transport, VNET_HEADER_LEN, VnetHeader, Whole, checksum, clamp_mss, complete_checksum,
+    decrement_hop_limit, echo_reply, embedded, fragment_ipv4, fragment_ipv6, ipv4_header_is_valid,
+    rewrite, rewrite_embedded, rewrite_part_header, segment, transport_checksum_is_valid,
+    write_whole_header,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -80,6 +81,8 @@ pub fn parse(data: &[u8]) -> Reached {
     hops_and_segment_size_keep_checksums(frame, &ip, &knobs);
     quotes_are_rewritten_in_place(frame, &ip, &knobs);
     fragments_make_up_the_datagram(frame, &summary, &ip, &knobs);
+    own_fragments_make_up_the_datagram(frame, &summary, &ip, &knobs);
+    a_fragment_is_its_header_and_its_data(frame, &ip, &knobs);
     if checked.is_err() || !header.needs_checksum() {
         return Reached::Datagram;
     }
@@ -244,6 +247,95 @@ fn fragments_make_up_the_datagram(frame: &[u8], summary: &Summary, ip: &Ip, knob
         payload.extend(&datagram[header..]);
     }
     assert_eq!(payload, ip.payload(frame).expect("the frame parsed"));
+}
+
+/// RFC 8200 §4.5, for datagrams of one's own: their fragments put together by their parts are what was
+/// cut.
+fn own_fragments_make_up_the_datagram(frame: &[u8], summary: &Summary, ip: &Ip, knobs: &Knobs) {
+    let mtu = usize::from(u16::from_be_bytes(knobs.mtu));
+    let mut scratch = vec![0; SPACE];
+    let mut pieces = Vec::new();
+    let mut keep = |piece: &[u8]| pieces.push(piece.to_vec());
+    if fragment_ipv6(frame, summary, mtu, 7, &mut scratch, &mut keep).is_err() {
+        assert!(pieces.is_empty());
+        return;
+    }
+    let datagram = &frame[..ip.end as usize];
+    if pieces.len() == 1 {
+        assert_eq!(pieces[0], datagram);
+        return;
+    }
+    let link = usize::from(ip.header_offset);
+    let mut data = Vec::new();
+    let mut first = Vec::new();
+    for piece in &pieces {
+        // A small MTU leaves a first fragment without all of its headers, which no parser takes.
+        let Ok(summary) = Summary::parse(piece) else {
+            panic!("a piece of a frame is a frame");
+        };
+        let Some(part) = summary.ip().and_then(|ip| Part::of(piece, ip)) else {
+            return;
+        };
+        assert_eq!((usize::from(part.offset), part.id), (data.len(), 7));
+        if part.offset == 0 {
+            first = part.header.to_vec();
+        }
+        data.extend(part.data);
+        assert!(piece.len() - link <= mtu);
+    }
+    let whole = whole_of(&first, data.len(), ip);
+    let mut header = vec![0; first.len()];
+    let len = write_whole_header(&first, &whole, &mut header).expect("there was such a datagram");
+    assert_eq!([&header[..len], &data].concat(), datagram[link..]);
+}
+
+fn whole_of(first: &[u8], data_len: usize, ip: &Ip) -> Whole {
+    assert!(!first.is_empty());
+    Whole {
+        data_len,
+        hop_limit: ip.hop_limit,
+        dont_fragment: ip.dont_fragment,
+    }
+}
+
+/// Whatever a fragment is, its parts are all of it, and its header bears a whole datagram's.
+fn a_fragment_is_its_header_and_its_data(frame: &[u8], ip: &Ip, knobs: &Knobs) {
+    let Some(part) = Part::of(frame, ip) else {
+        assert!(!ip.fragment.is_part());
+        return;
+    };
+    let start = usize::from(ip.header_offset);
+    let packet = &frame[start..ip.end as usize];
+    assert_eq!([part.header, part.data].concat(), packet);
+    assert!(part.header.len() <= PART_HEADER_LEN_MAX);
+    assert_eq!(
+        part.more,
+        !matches!(ip.fragment, Fragment::Later { last: true, .. })
+    );
+    let whole = whole_of(part.header, part.data.len(), ip);
+    let mut space = [0; PART_HEADER_LEN_MAX];
+    let len = write_whole_header(part.header, &whole, &mut space).expect("it is long enough");
+    let made = [&frame[..start], &space[..len], part.data].concat();
+    let summary = Summary::parse(&made).expect("it has the same layer two");
+    let made_ip = summary.ip();
+    assert!(made_ip.is_none_or(|made| !made.fragment.is_part()));
+    let (source, destination) = knobs.addresses(ip.family());
+    let mut now = made.clone();
+    if let Some(made_ip) = made_ip {
+        rewrite(&mut now, made_ip, false, &knobs.rewrite(ip.family()));
+        let mut header = part.header.to_vec();
+        let change = Change {
+            now: &now[start..start + len],
+            hops: 0,
+            id: Some(7),
+        };
+        rewrite_part_header(&mut header, &change);
+        let again = reparse(&[&frame[..start], &header, part.data].concat());
+        assert_eq!((again.source, again.destination), (source, destination));
+        assert_eq!((again.hop_limit, again.end), (ip.hop_limit, ip.end));
+        let id = Part::of(frame, &again).map(|part| part.id);
+        assert_eq!(id, Some(7));
+    }
 }
 
 /// The frame as a sender that leaves the checksum to others would have made it.
