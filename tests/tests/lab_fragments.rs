@@ -10,8 +10,8 @@ use heddle_tests::lab::{
     Connection, Lab, NEXT_HOP_MAC, SIDES, Side, Step, Told, campus, campus_online,
     campus_online_with, fragments, identification,
 };
-use heddle_wire::builder::{Link, Packet, TcpHeader};
-use heddle_wire::{Family, Malformed, Protocol, TcpFlags};
+use heddle_wire::builder::{Link, Packet, TcpHeader, offload};
+use heddle_wire::{Family, Gso, Malformed, Protocol, TcpFlags};
 
 /// How long fragments wait for each other.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -428,6 +428,104 @@ fn what_must_not_be_cut_keeps_its_number_and_its_flag() {
     lab.send_all("a", &cut(&sent))
         .arrives_renumbered("wan", &cut(&left))
         .moves(1);
+}
+
+#[test]
+fn a_super_frame_that_may_be_cut_takes_a_number_for_each_of_its_packets() {
+    let side = &SIDES[0];
+    let mut lab = campus_online();
+    let wan = lab.peer("wan").clone();
+    let [sent, _] = side.outward(&lab, "a", side.server);
+    let mut ids = Vec::new();
+    for len in [10, 10_000, 10, 10] {
+        let mut frame = sent.clone().may_fragment().udp(4000, 5300, &data(len));
+        let gso = (len > 1000).then_some((Gso::Udp, 1000));
+        let header = offload(&mut frame, gso);
+        let bytes = [&header.emit()[..], &frame].concat();
+        lab.peer("a").send(&bytes).unwrap();
+        lab.pass(Duration::ZERO);
+        ids.push(identification(&wan.receive().unwrap()[10..]));
+    }
+    let steps: Vec<u32> = ids
+        .windows(2)
+        .map(|pair| pair[1].wrapping_sub(pair[0]) & 0xffff)
+        .collect();
+    assert_eq!(steps, [1, 10, 1]);
+}
+
+#[test]
+fn what_comes_in_and_may_be_cut_gets_a_number_of_its_own_as_well() {
+    let side = &SIDES[0];
+    let mut lab = online(side);
+    let [sent, arrived] = side.inward(&lab, side.server, "a");
+    let [sent, arrived] = [sent, arrived].map(Packet::may_fragment);
+    lab.send("wan", &sent.udp(5300, 4000, b"a"))
+        .arrives_renumbered("a", &[arrived.udp(5300, 4000, b"a")])
+        .moves(1);
+    // An error about what went out, too.
+    let [asked, left] = side.outward(&lab, "a", side.server);
+    let (kind, code, word) = Told::PortUnreachable.message(side.family);
+    let told = |packet: &Packet, about: &Packet| {
+        packet.icmp_error(kind, code, word, &about.udp(4000, 5300, b"q"))
+    };
+    let expected = told(&arrived, &asked.hop_limit(63));
+    lab.send("wan", &told(&sent, &left))
+        .arrives_renumbered("a", &[expected]);
+}
+
+#[test]
+fn an_error_in_fragments_is_translated_wherever_its_quote_is_cut() {
+    for side in &SIDES {
+        let mut lab = online(side);
+        let [asked, left] = side.outward(&lab, "a", side.server);
+        let (kind, code, word) = Told::PortUnreachable.message(side.family);
+        let cut = |packet: &Packet, about: &Packet| {
+            let quote = &about.udp(4000, 5300, &data(300))[14..];
+            let message = packet.icmp_message(kind, code, word, quote);
+            let protocol = match side.family {
+                Family::V4 => Protocol::ICMP,
+                Family::V6 => Protocol::ICMPV6,
+            };
+            fragments(packet, protocol, &message, ID, 16)
+        };
+        let [sent, arrived] = side.inward(&lab, side.server, "a");
+        lab.send_all("wan", &cut(&sent, &left))
+            .arrives_renumbered("a", &cut(&arrived, &asked.hop_limit(63)));
+        // A broken one is not, in whatever fragment it is broken.
+        let mut broken = cut(&sent, &left);
+        *broken[9].last_mut().unwrap() ^= 1;
+        let count = u64::try_from(broken.len()).unwrap();
+        lab.send_all("wan", &broken)
+            .drops_many("wan", Cause::MessageChecksum, count);
+    }
+}
+
+#[test]
+fn the_largest_segment_of_a_connection_is_lowered_in_fragments_too() {
+    for side in &SIDES {
+        let mut lab = narrow();
+        let [sent, left] = side.outward(&lab, "a", side.server);
+        let headers = match side.family {
+            Family::V4 => 40,
+            Family::V6 => 60,
+        };
+        let cut = |packet: &Packet, largest: u16| {
+            let [high, low] = largest.to_be_bytes();
+            let header = TcpHeader {
+                source_port: 4000,
+                flags: TcpFlags::SYN,
+                acknowledgement: 0,
+                options: vec![2, 4, high, low],
+                ..TcpHeader::default()
+            };
+            let segment = packet.tcp_segment(&header, &data(40));
+            fragments(packet, Protocol::TCP, &segment, ID, 24)
+        };
+        lab.send_all("a", &cut(&sent, 1460))
+            .arrives_renumbered("wan", &cut(&left, 1280 - headers))
+            .opens(1)
+            .mappings(1);
+    }
 }
 
 #[test]

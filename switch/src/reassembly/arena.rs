@@ -1,7 +1,6 @@
 //! Memory for fragments: blocks of one size, chained by number.
 //!
-//! All of it is asked for at the start, as zero pages that the kernel gives when they are first
-//! touched. Blocks that were in use are taken before fresh ones, so an arena that is never busy stays
+//! All of it is asked for at the start, as pages that the kernel gives when they are first touched. Blocks that were in use are taken before fresh ones, so an arena that is never busy stays
 //! small. Freed blocks keep what was in them; a chain never shows more than was stored in it.
 
 /// Bytes of a block: a packet of an ordinary link and its headers.
@@ -13,11 +12,9 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Arena {
     bytes: Vec<u8>,
-    /// The block behind each one, in its chain or in the list of free ones.
+    /// The block behind each one that was ever in use, in its chain or in the list of free ones.
     next: Vec<u32>,
     free: u32,
-    /// Blocks from here on were never in use.
-    fresh: u32,
     /// How many could be taken.
     available: u32,
 }
@@ -27,9 +24,8 @@ impl Arena {
         let count = blocks as usize;
         Arena {
             bytes: vec![0; count * BLOCK],
-            next: vec![NONE; count],
+            next: Vec::with_capacity(count),
             free: NONE,
-            fresh: 0,
             available: blocks,
         }
     }
@@ -37,6 +33,11 @@ impl Arena {
     /// Blocks that so many bytes take.
     pub(super) fn blocks_for(len: usize) -> u32 {
         u32::try_from(len.div_ceil(BLOCK)).unwrap_or(NONE)
+    }
+
+    /// One more than the highest block that was ever in use.
+    pub(super) fn extent(&self) -> usize {
+        self.next.len()
     }
 
     /// How many blocks could be taken.
@@ -122,8 +123,9 @@ impl Arena {
         self.available -= 1;
         let block = self.free;
         if block == NONE {
-            self.fresh += 1;
-            return self.fresh - 1;
+            let fresh = u32::try_from(self.next.len()).unwrap_or(NONE);
+            self.next.push(NONE);
+            return fresh;
         }
         self.free = std::mem::replace(&mut self.next[block as usize], NONE);
         block
@@ -219,6 +221,6 @@ mod tests {
             let first = arena.store(&[], &[7; BLOCK * 2]).unwrap();
             arena.free(first);
         }
-        assert_eq!(arena.fresh, 2);
+        assert_eq!(arena.extent(), 2);
     }
 }

@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 
 use heddle_wire::builder::{Link, Packet};
-use heddle_wire::{MacAddr, Summary, VNET_HEADER_LEN};
+use heddle_wire::{MacAddr, Malformed, Summary, VNET_HEADER_LEN};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;
 
+use super::table::{BLOCKS, DATAGRAMS, Usage};
 use super::{
-    Assembly, BLOCKS, Cause, DATAGRAMS, Duration, Fragment, Instant, Malformed, Outcome, Part,
-    PortId, Reassembly, Share, TIMEOUT,
+    Assembly, Cause, Duration, Fragment, Instant, Outcome, Part, PortId, Reassembly, Share, TIMEOUT,
 };
 use crate::drop::DropReason;
 use crate::frame::Frame;
@@ -83,10 +83,12 @@ impl Bench {
         let table = self.table.lock();
         assert_eq!(table.fragments, 0);
         assert_eq!(table.arena.available(), BLOCKS);
-        assert_eq!(table.free.len(), DATAGRAMS as usize);
+        assert_eq!(table.free.len(), table.datagrams.len());
+        assert!(
+            table.datagrams.len() <= DATAGRAMS as usize && table.records.len() <= BLOCKS as usize
+        );
         assert!(table.index.is_empty() && table.ages.is_empty());
-        let idle =
-            |usage: &super::Usage| usage.list.is_empty() && usage.datagrams + usage.blocks == 0;
+        let idle = |usage: &Usage| usage.list.is_empty() && usage.datagrams + usage.blocks == 0;
         assert!(table.usages.iter().all(idle));
         drop(table);
         assert_eq!(self.table.next_deadline(), None);

@@ -53,6 +53,18 @@ fn reassemble(frames: &[Vec<u8>]) -> Vec<u8> {
     frame
 }
 
+/// What etherparse makes of fragments, from the last one to the first: the data of the datagram.
+fn reassembled_by_etherparse(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut pool = etherparse::defrag::IpDefragPool::<(), ()>::new();
+    let mut whole = None;
+    for frame in frames.iter().rev() {
+        assert!(whole.is_none(), "whole before all were there");
+        let sliced = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
+        whole = pool.process_sliced_packet(&sliced, (), ()).unwrap();
+    }
+    whole.expect("all were there").payload
+}
+
 proptest! {
     #[test]
     fn fragments_come_together_byte_for_byte(
@@ -91,6 +103,8 @@ proptest! {
         let whole = reassemble(&frames);
         prop_assert_eq!(&whole, &frame[..end]);
         prop_assert!(transport_checksum_is_valid(&whole, &ip(&whole)));
+        let payload = reassembled_by_etherparse(&frames);
+        prop_assert_eq!(Some(&payload[..]), ip(&whole).payload(&whole));
     }
 
     #[test]
@@ -102,6 +116,8 @@ proptest! {
         let coarse = fragments(&frame, 1500).unwrap();
         let fine: Vec<_> =
             coarse.iter().flat_map(|fragment| fragments(fragment, mtu).unwrap()).collect();
+        let payload = reassembled_by_etherparse(&fine);
+        prop_assert_eq!(Some(&payload[..]), ip(&frame).payload(&frame));
         prop_assert_eq!(reassemble(&fine), frame);
     }
 }
@@ -250,6 +266,10 @@ mod v6 {
                 // What routers look at stands in every fragment, the rest only once.
                 prop_assert_eq!(part.header.len(), 48 + if before.is_some() { 8 } else { 0 });
                 together.extend(part.data);
+            }
+            // It takes extension headers in the first fragment for no part of the data.
+            if !options {
+                prop_assert_eq!(&super::reassembled_by_etherparse(&frames), &together);
             }
             let first = ip(&frames[0]);
             let part = Part::of(&frames[0], &first).unwrap();
