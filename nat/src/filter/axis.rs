@@ -11,7 +11,7 @@ use heddle_wire::{Address, Protocol};
 use super::interface::{Interface, Interfaces, NetworkNumber};
 use super::matches::{Negatable, Protocols};
 use super::ranges::{Key, Ranges};
-use super::rows::{Bits, RowId, Rows, RowsBuilder};
+use super::rows::{Bits, Row, RowId, Rows, RowsBuilder};
 use crate::session::Side;
 
 /// What each rule asks of a property; `None` where it does not.
@@ -111,7 +111,7 @@ impl AddressAxis {
         if !is_asked(asked) {
             return None;
         }
-        let mut rows = RowsBuilder::new(asked.len());
+        let mut rows = RowsBuilder::new();
         let low = |bits: u128| Address::from_bits(bits).ipv4_bits().unwrap_or_default();
         let v4: Vec<_> = asked
             .iter()
@@ -139,7 +139,7 @@ impl AddressAxis {
     }
 
     #[inline]
-    pub(super) fn row(&self, address: Option<Address>) -> &[u64] {
+    pub(super) fn row(&self, address: Option<Address>) -> &Row {
         self.rows.get(match address {
             None => self.absent,
             Some(address) => match address.ipv4_bits() {
@@ -168,7 +168,7 @@ impl NumberAxis {
         if !is_asked(asked) {
             return None;
         }
-        let mut rows = RowsBuilder::new(asked.len());
+        let mut rows = RowsBuilder::new();
         let sets: Vec<_> = asked
             .iter()
             .map(|asks| asks.map(|asks| cut(asks.negated, asks.set.iter())))
@@ -181,7 +181,7 @@ impl NumberAxis {
     }
 
     #[inline]
-    pub(super) fn row(&self, number: Option<u16>) -> &[u64] {
+    pub(super) fn row(&self, number: Option<u16>) -> &Row {
         self.rows.get(match number {
             None => self.absent,
             Some(number) => self.intervals.find(number),
@@ -206,7 +206,7 @@ impl ProtocolAxis {
         if !is_asked(asked) {
             return None;
         }
-        let mut rows = RowsBuilder::new(asked.len());
+        let mut rows = RowsBuilder::new();
         let by_number = (0..=u8::MAX).map(|number| {
             let mut bits = Bits::new(asked.len());
             for (rule, asks) in asked.iter().enumerate() {
@@ -224,7 +224,7 @@ impl ProtocolAxis {
     }
 
     #[inline]
-    pub(super) fn row(&self, protocol: Protocol) -> &[u64] {
+    pub(super) fn row(&self, protocol: Protocol) -> &Row {
         self.rows.get(self.by_number[usize::from(protocol.0)])
     }
 
@@ -248,7 +248,7 @@ impl InterfaceAxis {
         if !is_asked(asked) {
             return None;
         }
-        let mut rows = RowsBuilder::new(asked.len());
+        let mut rows = RowsBuilder::new();
         let mut row = |is_in: &dyn Fn(&Interfaces) -> bool| {
             let mut bits = Bits::new(asked.len());
             for (rule, asks) in asked.iter().enumerate() {
@@ -284,7 +284,7 @@ impl InterfaceAxis {
     }
 
     #[inline]
-    pub(super) fn row(&self, interface: Interface) -> &[u64] {
+    pub(super) fn row(&self, interface: Interface) -> &Row {
         self.rows.get(self.find(interface))
     }
 

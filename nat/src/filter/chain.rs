@@ -13,16 +13,16 @@ use super::axis::{AddressAxis, Asked, InterfaceAxis, NumberAxis, ProtocolAxis};
 use super::log::{Log, Logged};
 use super::matches::{Negatable, Scope};
 use super::question::{Area, Packets, Question, State};
-use super::rows::{Bits, RowId, Rows, RowsBuilder, WORD};
+use super::rows::{Bits, Row, RowId, Rows, RowsBuilder, WORD, WORDS};
 use super::set::Judgement;
 use super::{Rule, Verdict};
 use crate::tuple::Direction;
 
-/// Rules of one chain: what a summary of 64 bits could say of 4,096 is bounded further so that memory is.
-pub const MAX_RULES: usize = 1024;
+/// Rules of one chain, bounded so that its memory is.
+pub const MAX_RULES: usize = WORD * WORDS;
 
-/// Ranges and names in all rules of one chain. With [`MAX_RULES`] it bounds the memory of a chain to some ten
-/// megabytes, if every rule differs from every other in everything.
+/// Ranges and names in all rules of one chain, bounded so that it takes a few megabytes if every rule differs
+/// from every other in everything.
 pub const MAX_PIECES: usize = 8192;
 
 /// Axes at most.
@@ -170,18 +170,42 @@ impl Chain {
     pub(super) fn judge(&self, asking: &Asking<'_>) -> Option<Judgement> {
         let mut found = Found::new(self.standing.row(asking.question));
         self.find(asking.question, &mut found);
-        let mut summary = found.summary;
-        while summary != 0 {
-            let word = summary.trailing_zeros() as usize;
-            let mut rules = found.word(word);
-            while rules != 0 {
-                let rule = &self.rules[word * WORD + rules.trailing_zeros() as usize];
-                if let Some(end) = apply(rule, asking) {
-                    return end;
-                }
-                rules &= rules - 1;
+        let summary = found.summary;
+        if summary & summary.wrapping_sub(1) == 0 {
+            if summary == 0 {
+                return None;
             }
-            summary &= summary - 1;
+            let word = summary.trailing_zeros() as usize;
+            return self
+                .apply_all(word, found.word(word), asking)
+                .unwrap_or(None);
+        }
+        // Where the summaries have not told enough, all words at once cost less than each by itself.
+        let words = found.words();
+        for (word, &rules) in words.iter().enumerate() {
+            if rules != 0
+                && let Some(end) = self.apply_all(word, rules, asking)
+            {
+                return end;
+            }
+        }
+        None
+    }
+
+    /// Does what the rules of a word say, in order. `None` if the next word is to be looked at.
+    #[inline]
+    fn apply_all(
+        &self,
+        word: usize,
+        mut rules: u64,
+        asking: &Asking<'_>,
+    ) -> Option<Option<Judgement>> {
+        while rules != 0 {
+            let rule = &self.rules[word * WORD + rules.trailing_zeros() as usize];
+            if let Some(end) = apply(rule, asking) {
+                return Some(end);
+            }
+            rules &= rules - 1;
         }
         None
     }
@@ -273,7 +297,7 @@ fn apply(rule: &Rule, asking: &Asking<'_>) -> Option<Option<Judgement>> {
 
 /// The rows of a packet.
 struct Found<'c> {
-    rows: [&'c [u64]; AXES + 1],
+    rows: [&'c Row; AXES + 1],
     len: usize,
     /// The words in which a rule may be that is in all rows.
     summary: u64,
@@ -281,7 +305,7 @@ struct Found<'c> {
 
 impl<'c> Found<'c> {
     #[inline]
-    fn new(row: &'c [u64]) -> Found<'c> {
+    fn new(row: &'c Row) -> Found<'c> {
         Found {
             rows: [row; AXES + 1],
             len: 1,
@@ -290,7 +314,7 @@ impl<'c> Found<'c> {
     }
 
     #[inline]
-    fn add(&mut self, row: &'c [u64]) {
+    fn add(&mut self, row: &'c Row) {
         self.rows[self.len] = row;
         self.len += 1;
         self.summary &= row[0];
@@ -300,7 +324,19 @@ impl<'c> Found<'c> {
     #[inline]
     fn word(&self, word: usize) -> u64 {
         let rows = self.rows[..self.len].iter();
-        rows.fold(u64::MAX, |rules, row| rules & row[word + 1])
+        rows.fold(u64::MAX, |rules, row| rules & row[word % WORDS + 1])
+    }
+
+    /// The same for all words.
+    #[inline]
+    fn words(&self) -> [u64; WORDS] {
+        let mut words = [u64::MAX; WORDS];
+        for [_, row @ ..] in &self.rows[..self.len] {
+            for (rules, word) in words.iter_mut().zip(row) {
+                *rules &= word;
+            }
+        }
+        words
     }
 }
 
@@ -320,7 +356,7 @@ fn standing(state: State, direction: Direction, area: Area, is_v4: bool) -> usiz
 
 impl StandingAxis {
     fn new(rules: &[Rule]) -> StandingAxis {
-        let mut rows = RowsBuilder::new(rules.len());
+        let mut rows = RowsBuilder::new();
         let mut by_standing = [rows.row(&Bits::new(rules.len())); STANDINGS];
         for state in State::ALL {
             for direction in Direction::BOTH {
@@ -353,7 +389,7 @@ impl StandingAxis {
     }
 
     #[inline]
-    fn row(&self, question: &Question) -> &[u64] {
+    fn row(&self, question: &Question) -> &Row {
         let is_v4 = question.source.is_ipv4();
         let standing = standing(question.state, question.direction, question.area, is_v4);
         self.rows.get(self.by_standing[standing])

@@ -10,6 +10,13 @@ use std::collections::HashMap;
 /// Rules in one word.
 pub(super) const WORD: usize = 64;
 
+/// Words of a row, its summary left out.
+pub(super) const WORDS: usize = 16;
+
+/// A row: its summary, and a bit for each rule. All chains have rows of one length, so that a word of a row
+/// is found without asking whether it is there.
+pub(super) type Row = [u64; WORDS + 1];
+
 /// A set of rules by position.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bits(Vec<u64>);
@@ -39,27 +46,22 @@ impl Bits {
 
 /// Rows that something on one axis leads to; equal ones are kept once.
 #[derive(Debug)]
-pub(super) struct Rows {
-    /// Words of a row, its summary included.
-    stride: usize,
-    words: Vec<u64>,
-}
+pub(super) struct Rows(Vec<Row>);
 
-/// Which row: the place of its summary.
+/// Which row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowId(u32);
 
 impl Rows {
     /// The row with this number.
     #[inline]
-    pub(super) fn get(&self, RowId(at): RowId) -> &[u64] {
-        let at = at as usize;
-        &self.words[at..at + self.stride]
+    pub(super) fn get(&self, RowId(at): RowId) -> &Row {
+        &self.0[at as usize]
     }
 
     /// Octets of memory.
     pub(super) fn memory(&self) -> usize {
-        size_of_val(&self.words[..])
+        size_of_val(&self.0[..])
     }
 }
 
@@ -71,13 +73,10 @@ pub(super) struct RowsBuilder {
 }
 
 impl RowsBuilder {
-    /// Rows for so many rules.
-    pub(super) fn new(rules: usize) -> RowsBuilder {
+    /// No rows yet.
+    pub(super) fn new() -> RowsBuilder {
         RowsBuilder {
-            rows: Rows {
-                stride: rules.div_ceil(WORD) + 1,
-                words: Vec::new(),
-            },
+            rows: Rows(Vec::new()),
             known: HashMap::new(),
         }
     }
@@ -87,12 +86,15 @@ impl RowsBuilder {
         if let Some(&id) = self.known.get(bits) {
             return id;
         }
-        let words = &mut self.rows.words;
-        // A chain's length and pieces are bounded so that this fits by far.
-        let id = RowId(u32::try_from(words.len()).unwrap_or(u32::MAX));
-        let filled = bits.0.iter().enumerate().filter(|&(_, &word)| word != 0);
-        words.push(filled.fold(0, |summary, (number, _)| summary | 1 << number));
-        words.extend(&bits.0);
+        let rows = &mut self.rows.0;
+        // A chain's pieces are bounded so that this fits by far.
+        let id = RowId(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        let mut row = [0; WORDS + 1];
+        for (number, &word) in bits.0.iter().enumerate() {
+            row[number + 1] = word;
+            row[0] |= u64::from(word != 0) << number;
+        }
+        rows.push(row);
         self.known.insert(bits.clone(), id);
         id
     }

@@ -114,16 +114,17 @@ impl RuleSet {
             counts,
         };
         let [from, to] = [question.ingress.network, question.egress.network];
-        let to = to.filter(|_| to != from);
-        let chains = [
-            self.everybody.as_ref(),
-            self.chain_of(from),
-            self.chain_of(to),
-        ];
-        let chains = chains.into_iter().flatten();
-        let chains = chains.filter(|chain| chain.is_about(question.area));
-        { chains }
-            .find_map(|chain| chain.judge(&asking))
+        let judged = self
+            .everybody
+            .as_ref()
+            .and_then(|chain| chain.judge(&asking));
+        if judged.is_some() || self.networks.is_empty() {
+            return judged.unwrap_or(Judgement::Accept);
+        }
+        let ask = |chain: &Arc<Chain>| chain.judge(&asking);
+        self.chain_of(from)
+            .and_then(ask)
+            .or_else(|| self.chain_of(to.filter(|_| to != from)).and_then(ask))
             .unwrap_or(Judgement::Accept)
     }
 }

@@ -496,7 +496,7 @@ fn the_largest_chain_stays_within_some_megabytes() {
         rule(number, matches, Verdict::Accept)
     });
     let chain = Chain::new(rules.collect()).unwrap();
-    assert!(chain.memory() < 10 << 20, "{} octets", chain.memory());
+    assert!(chain.memory() < 4 << 20, "{} octets", chain.memory());
 }
 
 #[test]

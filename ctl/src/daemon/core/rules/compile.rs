@@ -81,15 +81,23 @@ fn convert<A, B>(from: &Match<A>, to: impl FnOnce(&A) -> B) -> Negatable<B> {
     }
 }
 
+/// The first and the last IPv4 address, among the addresses of both families.
+const IPV4: (u128, u128) = (
+    Address::from_ipv4_bits(0).bits(),
+    Address::from_ipv4_bits(u32::MAX).bits(),
+);
+
 fn addresses(list: &AddressList) -> Ranges<u128> {
-    let bits = |address: IpAddr| Address::from(address).bits();
-    Ranges::new(list.0.iter().map(|range| {
-        let (first, last) = range.ends();
-        match (first, last) {
-            // Both ends of a prefix that holds all IPv4-mapped addresses are IPv6; that no packet has
-            // such an address is the parser's promise.
-            (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits(), last.to_bits()),
-            _ => (bits(first), bits(last)),
+    Ranges::new(list.0.iter().flat_map(|range| match range.ends() {
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            // IPv4 has its place among the IPv6 addresses, and is none: ::/0 is about IPv6 alone.
+            let (first, last) = (first.to_bits(), last.to_bits());
+            [(first, last.min(IPV4.0 - 1)), (first.max(IPV4.1 + 1), last)]
+        }
+        (first, last) => {
+            let [first, last] = [first, last].map(|address| Address::from(address).bits());
+            // The second one ends before it begins, which is no range.
+            [(first, last), (1, 0)]
         }
     }))
 }
@@ -151,4 +159,95 @@ pub(super) fn are_same(one: &[filter::Rule], other: &[filter::Rule]) -> bool {
             && Arc::ptr_eq(&one.meter, &other.meter)
     };
     one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_in(list: &str, address: &str) -> bool {
+        let address: Address = address.parse().unwrap();
+        addresses(&list.parse().unwrap()).contains(address.bits())
+    }
+
+    #[test]
+    fn a_prefix_of_one_family_says_nothing_of_the_other() {
+        for (list, inside, outside) in [
+            ("::/0", ["::", "ffff::"], ["0.0.0.0", "255.255.255.255"]),
+            (
+                "0.0.0.0/0",
+                ["0.0.0.0", "255.255.255.255"],
+                ["::", "ffff::"],
+            ),
+            ("::-ffff::", ["::1", "fd00::1"], ["10.0.0.1", "ffff::1"]),
+            (
+                "10.0.0.0/8,fd00::/8",
+                ["10.255.255.255", "fdff::"],
+                ["11.0.0.0", "fe00::"],
+            ),
+            (
+                "10.0.0.1-10.0.0.9",
+                ["10.0.0.1", "10.0.0.9"],
+                ["10.0.0.0", "10.0.0.10"],
+            ),
+            (
+                "::ffff:10.0.0.1",
+                ["10.0.0.1", "10.0.0.1"],
+                ["10.0.0.2", "::1"],
+            ),
+        ] {
+            for address in inside {
+                assert!(is_in(list, address), "{address} in {list}");
+            }
+            for address in outside {
+                assert!(!is_in(list, address), "{address} in {list}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_icmp_name_is_what_it_is_in_its_family() {
+        for (protocol, kind, codes) in [
+            ("icmp", "echo-request", (0x0800, 0x08ff)),
+            ("icmpv6", "echo-request", (0x8000, 0x80ff)),
+            ("icmp", "port-unreachable", (0x0303, 0x0303)),
+            ("icmpv6", "port-unreachable", (0x0104, 0x0104)),
+            ("icmpv6", "135/0", (0x8700, 0x8700)),
+        ] {
+            let rule = Rule {
+                protocol: Some(protocol.parse().unwrap()),
+                ..Rule::new(Verdict::Drop)
+            };
+            let numbers = icmp(&rule, kind.parse().unwrap());
+            assert_eq!(
+                numbers.iter().collect::<Vec<_>>(),
+                [codes],
+                "{protocol} {kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn verdicts_carry_what_was_said_with_them() {
+        let rule = |verdict, reject_with, sample| Rule {
+            reject_with,
+            sample,
+            ..Rule::new(verdict)
+        };
+        let port = filter::Verdict::Reject(Rejection::PortUnreachable);
+        let reset = filter::Verdict::Reject(Rejection::Reset);
+        let log = |sample| filter::Verdict::Log { sample };
+        for (rule, expected) in [
+            (rule(Verdict::Reject, None, None), port),
+            (
+                rule(Verdict::Reject, Some(RejectWith::TcpReset), None),
+                reset,
+            ),
+            (rule(Verdict::Log, None, None), log(1)),
+            (rule(Verdict::Log, None, Some(50)), log(50)),
+            (rule(Verdict::Return, None, None), filter::Verdict::Return),
+        ] {
+            assert_eq!(verdict(&rule), expected);
+        }
+    }
 }
