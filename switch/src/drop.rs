@@ -113,6 +113,8 @@ pub enum Cause {
     Filtered,
     /// ICMP error about nothing we sent.
     ErrorUnmatched,
+    /// ICMP error with an MTU that no path has.
+    PathMtuImplausible,
     /// The leg has no address of this family.
     NoOutsideAddress,
     /// No outside port is free.
@@ -145,7 +147,7 @@ pub enum Cause {
 }
 
 /// Name and sentence of each [`Cause`], in its order.
-const TABLE: [(Cause, &str, &str); 56] = [
+const TABLE: [(Cause, &str, &str); 57] = [
     (
         Cause::SourceMacInvalid,
         "source-mac-invalid",
@@ -357,6 +359,11 @@ const TABLE: [(Cause, &str, &str); 56] = [
         Cause::ErrorUnmatched,
         "error-unmatched",
         "an ICMP error is about a packet that was not sent through here",
+    ),
+    (
+        Cause::PathMtuImplausible,
+        "path-mtu-implausible",
+        "an ICMP error claims an MTU below what any path carries (576 for IPv4, 1280 for IPv6)",
     ),
     (
         Cause::NoOutsideAddress,

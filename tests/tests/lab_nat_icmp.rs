@@ -187,6 +187,27 @@ fn an_error_from_outside_is_about_what_the_host_has_sent() {
 }
 
 #[test]
+fn an_error_with_an_mtu_that_no_path_has_is_refused() {
+    for (side, smallest) in SIDES.iter().zip([576, 1280]) {
+        let mut lab = campus_online();
+        let [sent, left] = datagram(&mut lab, side, 4000);
+        for mtu in [1, 68, smallest - 1] {
+            let [there, _] = error(&lab, side, Told::TooBig(mtu), &sent, &left);
+            lab.send("wan", &there)
+                .drops("wan", Cause::PathMtuImplausible);
+        }
+        let [there, here] = error(&lab, side, Told::TooBig(smallest), &sent, &left);
+        lab.send("wan", &there).arrives("a", &here);
+    }
+    // A router from before RFC 1191 does not say.
+    let mut lab = campus_online();
+    let side = &SIDES[0];
+    let [sent, left] = datagram(&mut lab, side, 4000);
+    let [there, here] = error(&lab, side, Told::TooBig(0), &sent, &left);
+    lab.send("wan", &there).arrives("a", &here);
+}
+
+#[test]
 fn an_error_about_a_translated_port_shows_the_hosts_own() {
     for side in &SIDES {
         let mut lab = campus_online();

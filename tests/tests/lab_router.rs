@@ -303,7 +303,17 @@ fn without_port_security_no_address_of_somebody_else_is_routed_for() {
         // A neighbour's, another network's, the gateways'.
         for stolen in [side.b, side.d, side.gateway, side.green_gateway] {
             let frame = lab.to_gateway("a").ip(stolen, side.d).udp(1, 2, b"");
-            lab.send("a", &frame).drops("a", Cause::AddressSpoofed);
+            // Over IPv6 the sender is told that its address is the reason (RFC 4443 §3.1, code 5); over
+            // IPv4 nobody is (RFC 1812 §5.3.8).
+            let told = lab
+                .from_gateway("a")
+                .ip(side.gateway, stolen)
+                .id(0)
+                .icmp_error(1, 5, 0, &frame);
+            let step = lab.send("a", &frame).drops("a", Cause::AddressSpoofed);
+            if side.family == Family::V6 {
+                step.arrives("a", &told);
+            }
         }
         // A free address of its own network may well be behind it.
         let frame = lab.to_gateway("a").ip(side.nobody, side.d).udp(1, 2, b"");
@@ -537,5 +547,24 @@ fn a_checksum_is_not_completed_in_an_ethernet_header() {
             lab.send_with("a", &vnet, &frame)
                 .drops("a", VnetError::ChecksumPlace);
         }
+    }
+}
+
+#[test]
+fn what_is_for_everybody_on_a_link_is_never_answered() {
+    // RFC 1812 §4.3.2.7: not even that its time is up, on a link that only the leg is on.
+    let mut lab = campus();
+    for destination in ["192.0.2.255", "10.2.0.255", "10.1.0.255"] {
+        let frame = lab
+            .to_gateway("a")
+            .ip(V4.a, destination)
+            .hop_limit(1)
+            .udp(1, 2, b"");
+        let cause = if destination == "192.0.2.255" {
+            Cause::HopLimitExceeded
+        } else {
+            Cause::BroadcastNotRouted
+        };
+        lab.send("a", &frame).drops("a", cause);
     }
 }

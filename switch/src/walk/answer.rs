@@ -8,6 +8,7 @@ use heddle_wire::{
 };
 
 use super::Walk;
+use super::router::is_broadcast_of;
 use super::translate::require_checksum;
 use crate::config::{GATEWAY_LINK_LOCAL, Network};
 use crate::frame::Frame;
@@ -32,6 +33,9 @@ pub enum Answer {
     HostUnreachable,
     /// Not permitted (ICMP 3/13, ICMPv6 1/1).
     Prohibited,
+    /// The source address is not one to be used here (ICMPv6 1/5; of IPv4 nobody is told, RFC 1812
+    /// §5.3.8).
+    SourceRefused,
     /// Nothing listens (ICMP 3/3, ICMPv6 1/4).
     PortUnreachable,
     /// Unknown protocol (ICMP 3/2; ICMPv6 parameter problem 4/1).
@@ -51,7 +55,8 @@ impl Answer {
         let v4 = |code| Some((icmp::v4::DESTINATION_UNREACHABLE, code, 0));
         let v6 = |code| Some((icmp::v6::DESTINATION_UNREACHABLE, code, 0));
         match (self, ip.family()) {
-            (Answer::Silence | Answer::Reset, _) => None,
+            (Answer::Silence | Answer::Reset, _) | (Answer::SourceRefused, Family::V4) => None,
+            (Answer::SourceRefused, Family::V6) => v6(5),
             (Answer::TimeExceeded, Family::V4) => Some((icmp::v4::TIME_EXCEEDED, 0, 0)),
             (Answer::TimeExceeded, Family::V6) => Some((icmp::v6::TIME_EXCEEDED, 0, 0)),
             (Answer::ReassemblyTimeExceeded, Family::V4) => Some((icmp::v4::TIME_EXCEEDED, 1, 0)),
@@ -88,7 +93,7 @@ impl Walk<'_> {
         let Some(ip) = frame.ip() else { return };
         // A damaged segment may name the wrong connection (RFC 9293 §3.10.7.4 sees none such).
         let damaged = answer == Answer::Reset && require_checksum(frame, ip).is_err();
-        if damaged || !may_be_answered(frame, ip) {
+        if damaged || !may_be_answered(frame, ip) || self.is_broadcast(ip.destination) {
             return;
         }
         let Some((mac, source)) = self.own_addresses(ingress, ip) else {
@@ -114,6 +119,13 @@ impl Walk<'_> {
         if let Some(bytes) = bytes {
             self.originate(ingress, &bytes);
         }
+    }
+
+    /// Whether an address is the broadcast address of a link that we know.
+    fn is_broadcast(&self, address: Address) -> bool {
+        let subnet = self.config.subnet_of(address);
+        subnet.is_some_and(|(subnet, _)| is_broadcast_of(subnet, address))
+            || self.config.legs().any(|leg| leg.is_broadcast(address))
     }
 
     /// Sends a frame of our own. If it cannot be sent, that is counted where it was to go.
@@ -204,7 +216,8 @@ fn may_be_answered(frame: &Frame<'_>, ip: &Ip) -> bool {
     let from_nobody = ip.source.is_unspecified()
         || ip.source.is_multicast()
         || ip.source.is_loopback()
-        || ip.source.is_limited_broadcast();
+        || ip.source.is_this_network()
+        || ip.source.is_reserved();
     let later = matches!(ip.fragment, Fragment::Later { .. });
     !(is_error || to_many || from_nobody || later)
 }

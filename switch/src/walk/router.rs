@@ -70,7 +70,7 @@ impl Walk<'_> {
         let elsewhere = subnet.is_some_and(|(_, id)| id != network.id);
         let taken = self.host(ip.source).is_some_and(|host| host != ingress.id);
         if elsewhere || taken || self.is_own_address(network, ip.source) {
-            Err(Cause::AddressSpoofed.into())
+            Err(Refused::with(Cause::AddressSpoofed, Answer::SourceRefused))
         } else {
             Ok(())
         }
@@ -174,7 +174,7 @@ pub(crate) fn host_unknown() -> Refused {
     Refused::with(Cause::HostUnknown, Answer::HostUnreachable)
 }
 
-fn is_broadcast_of(subnet: &IpNet, address: Address) -> bool {
+pub(super) fn is_broadcast_of(subnet: &IpNet, address: Address) -> bool {
     match subnet {
         IpNet::V4(subnet) => {
             subnet.prefix_len() < 31

@@ -128,6 +128,7 @@ impl Walk<'_> {
         require_translatable(ip)?;
         require_checksum(frame, ip)?;
         let quote = embedded(frame.ethernet(), ip)?;
+        require_plausible_mtu(ip)?;
         let unmatched = Err(Refusal::ErrorUnmatched);
         let error = if self.was_sent_to(ingress, &quote, zone) {
             self.nat().translate_error(ip.source, &quote, zone)
@@ -187,6 +188,34 @@ fn may_open(ip: &Ip, opening: &Opening<'_>) -> Result<(), Refused> {
     }
     Ok(())
 }
+
+/// Links carry more than this (RFC 8201 §4 has hosts discard what says less). For IPv4 it is what every
+/// host takes whole (RFC 791 §3.1); somebody who says less wants a connection cut to pieces (RFC 5927 §7).
+/// Zero is a router from before RFC 1191.
+const SMALLEST_PATH_MTU: [u32; 2] = [576, 1280];
+
+/// Whether what an error says about the path's MTU, if anything, can be true.
+fn require_plausible_mtu(ip: &Ip) -> Result<(), Refused> {
+    let Transport::Icmp(message) = &ip.transport else {
+        return Ok(());
+    };
+    let [v4, v6] = SMALLEST_PATH_MTU;
+    let implausible = match (ip.family(), message.kind, message.code) {
+        (Family::V4, icmp::v4::DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED) => {
+            (1..v4).contains(&(message.word & 0xffff))
+        }
+        (Family::V6, icmp::v6::PACKET_TOO_BIG, _) => message.word < v6,
+        _ => false,
+    };
+    if implausible {
+        Err(Cause::PathMtuImplausible.into())
+    } else {
+        Ok(())
+    }
+}
+
+/// Code of "fragmentation needed and DF set" (RFC 792).
+const FRAGMENTATION_NEEDED: u8 = 4;
 
 /// Whether the packet is the answer to a query, which cannot begin anything.
 fn answers_nothing(ip: &Ip) -> bool {

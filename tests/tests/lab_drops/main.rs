@@ -300,6 +300,7 @@ fn translation(ends: &mut Ends) {
         let [out, _] = side.outward(&lab, "a", side.server);
         let [back, _] = side.inward(&lab, side.server, "a");
         let (kind, code, word) = heddle_tests::lab::Told::PortUnreachable.message(side.family);
+        let small = heddle_tests::lab::Told::TooBig(575).message(side.family);
         let stranger = lab.from_wan().ip(side.leg, side.server).udp(1, 2, b"");
         let cases = [
             (
@@ -314,6 +315,11 @@ fn translation(ends: &mut Ends) {
                 "wan",
                 back.icmp_error(kind, code, word, &stranger),
                 Cause::ErrorUnmatched,
+            ),
+            (
+                "wan",
+                back.icmp_error(small.0, small.1, small.2, &stranger),
+                Cause::PathMtuImplausible,
             ),
         ];
         for (from, frame, reason) in cases {

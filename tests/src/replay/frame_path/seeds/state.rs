@@ -27,6 +27,7 @@ pub(super) fn seeds() -> Vec<Seed> {
             named("filtered", filtered(v6)),
             named("error-unmatched", complaints(v6, 9)),
             named("error-translated", complaints(v6, 0)),
+            named("path-mtu-implausible", small_path(v6)),
             named("endpoint-quota", quota(v6)),
             named("sessions-exhausted", exhausted(v6)),
             named("ports-exhausted", ports(v6)),
@@ -152,6 +153,21 @@ fn complaints(v6: u8, broken_at: u8) -> Vec<Action> {
         actions.push(raw(WAN, &unknown));
     }
     online(v6, actions)
+}
+
+/// A path that is said to carry less than any does.
+fn small_path(v6: u8) -> Vec<Action> {
+    let error = if v6 == 0 {
+        from(WAN, "192.0.2.2").icmp_error(3, 4, 100, &from(B, SERVERS[0]).udp(7, 7, b"12345678"))
+    } else {
+        from(WAN, "2001:db8:2::2").icmp_error(
+            2,
+            0,
+            100,
+            &from(B, SERVERS[1]).udp(7, 7, b"12345678"),
+        )
+    };
+    online(v6, vec![raw(WAN, &error)])
 }
 
 fn all_answered() -> Action {
