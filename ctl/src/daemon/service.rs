@@ -19,6 +19,7 @@ use super::listen::Caller;
 use super::records::{AttachedBy, EndpointRecord, endpoint_key};
 use super::status::Facts;
 use super::tokens::{Connection, Tokens};
+use super::uplinks::require_own_addresses;
 use super::watches::{End, Watches};
 use crate::api::{
     ApiError, AttachRequest, CallerSandbox, CreateNetwork, Endpoint, ErrorCode, Name, Network,
@@ -56,6 +57,9 @@ impl Service {
         request: CreateNetwork,
         caller: &Caller,
     ) -> Result<Network, ApiError> {
+        if let Some(uplink) = &request.uplink {
+            require_own_addresses(uplink)?;
+        }
         let _one_at_a_time = self.networks.lock().await;
         let record = self
             .core

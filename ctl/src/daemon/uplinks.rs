@@ -9,7 +9,7 @@ use super::core::{OpenLeg, internal, leg_job};
 use super::links;
 use super::records::leg_key;
 use super::service::{Service, blocking, close};
-use crate::api::{ApiError, Name, Uplink, UplinkSpec};
+use crate::api::{ApiError, ErrorCode, Name, Uplink, UplinkSpec};
 use crate::keeper::Note;
 use crate::plumb::Parcel;
 
@@ -19,6 +19,27 @@ use crate::plumb::Parcel;
 pub(super) struct HeldLeg {
     /// The way out it is of.
     pub(super) uplink: Uplink,
+}
+
+/// Refuses a leg with an address that the host has itself. A leg is a station of its own on the link: two
+/// that answer for one address keep breaking each other's flows, and what the host listens on there would
+/// be given to flows from inside (port shadowing, CVE-2021-3773).
+pub(super) fn require_own_addresses(uplink: &Uplink) -> Result<(), ApiError> {
+    let UplinkSpec::Packet(interface) = &uplink.kind else {
+        return Ok(());
+    };
+    let addresses =
+        heddle_sys::netlink::Netlink::open().and_then(|mut netlink| netlink.addresses());
+    // Best effort, as with routes: without netlink nothing else would work either.
+    let taken = addresses.unwrap_or_default().into_iter().find(|own| {
+        let is_taken = |address: &ipnet::IpNet| address.addr() == own.ip;
+        uplink.addresses.iter().any(is_taken)
+    });
+    let Some(taken) = taken else { return Ok(()) };
+    let message = format!("{} is an address of this host", taken.ip);
+    Err(ApiError::new(ErrorCode::InvalidAddress, message).hint(format!(
+        "give the uplink a free address on the link of {interface}, which nobody else answers for"
+    )))
 }
 
 impl Service {

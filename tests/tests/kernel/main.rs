@@ -14,6 +14,7 @@ mod input;
 mod internet;
 mod life;
 mod limits;
+mod many;
 mod nat;
 mod router;
 mod smol;
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         input::SCENARIOS,
         life::SCENARIOS,
         limits::SCENARIOS,
+        many::SCENARIOS,
         nat::SCENARIOS,
         router::SCENARIOS,
         smol::SCENARIOS,

@@ -50,6 +50,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         play: routers_outside_are_heard_inside,
     },
     Scenario {
+        name: "nat::a_port_that_a_flow_happens_to_use_is_published_all_the_same",
+        on: On::AnyKind,
+        play: a_port_that_a_flow_happens_to_use_is_published_all_the_same,
+    },
+    Scenario {
         name: "nat::a_port_moves_from_one_sandbox_to_another",
         on: On::EveryKind,
         play: a_port_moves_from_one_sandbox_to_another,
@@ -454,4 +459,40 @@ fn iperf3_goes_out_and_comes_in(host: &mut Host) {
             assert!(sent > Some(100) && lost < sent, "{to}: {udp:#}");
         }
     }
+}
+
+/// Whoever asks for a published port must reach the one that published it, and nobody whose flow has taken
+/// the same number before (port shadowing, CVE-2021-3773).
+fn a_port_that_a_flow_happens_to_use_is_published_all_the_same(host: &mut Host) {
+    const PORTS: [u16; 2] = [7001, 7002];
+    host.heddle.start(&[]);
+    let _internet = internet::connect(host, &[]);
+    let (alice, bob, carol) = (host.container(), host.container(), host.container());
+    attach(host, &alice, "shop", "alice");
+    attach(host, &carol, "shop", "carol");
+    alice.run(|| {
+        for family in FAMILIES {
+            for port in PORTS {
+                let own: std::net::IpAddr = match family.far() {
+                    std::net::IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+                    std::net::IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let socket = std::net::UdpSocket::bind((own, port)).expect("it is free");
+                let sent = socket.send_to(b"question", (family.far(), 9));
+                sent.expect("there is a way out");
+            }
+        }
+    });
+    let using = |port: u16| {
+        let flows = host.heddle.show(&["flow", "ls"]);
+        let flows = flows.as_array().expect("a list").clone();
+        let uses = |flow: &serde_json::Value| flow["reply"]["destination_port"] == port;
+        flows.iter().filter(|flow| uses(flow)).count()
+    };
+    eventually("the flows are there", || PORTS.map(using) == [2, 2]);
+    attach_with(host, &bob, "shop", "bob", &["-p", "7001:80/udp"]);
+    assert_eq!(PORTS.map(using), [0, 2]);
+    host.heddle
+        .run(&["port", "publish", "carol", "7002:80/udp"]);
+    assert_eq!(PORTS.map(using), [0, 0]);
 }

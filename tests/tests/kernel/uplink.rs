@@ -125,6 +125,22 @@ fn an_interface_that_may_not_be_used_is_refused(host: &mut Host) {
         .heddle
         .refused(&[&create[..], &["packet:none0"]].concat());
     assert!(refusal.message.contains("none0"), "{refusal:?}");
+    let own = [
+        "network",
+        "create",
+        "shop",
+        "-o",
+        "uplink_address=127.0.0.1/8",
+    ];
+    let refusal = host
+        .heddle
+        .refused(&[&own[..], &["--uplink", "packet:up0"]].concat());
+    assert!(
+        refusal
+            .message
+            .contains("127.0.0.1 is an address of this host"),
+        "{refusal:?}"
+    );
     if host.way == Way::User {
         let refusal = host
             .heddle

@@ -385,6 +385,9 @@ impl Core {
             self.publish_former();
             return Err(error);
         }
+        for spec in &record.ports {
+            self.evict_dynamic(network, spec)?;
+        }
         let mut changes = self.network_change(network);
         changes.push(put(endpoint_key(network, sandbox), &record));
         Ok(changes)

@@ -171,7 +171,7 @@ impl Core {
 
     /// Ends flows from inside that happen to use an outside port which is published now: whoever
     /// asks for it must reach its new owner (port shadowing, CVE-2021-3773).
-    fn evict_dynamic(&self, network: &Name, spec: &PortSpec) -> Result<(), ApiError> {
+    pub(super) fn evict_dynamic(&self, network: &Name, spec: &PortSpec) -> Result<(), ApiError> {
         let found = self.network(network)?;
         let outside: Vec<Address> = outside_addresses(found, spec)?
             .into_iter()
