@@ -222,6 +222,20 @@ impl Switch {
     /// A new port's descriptor cannot be polled, or a worker is stuck. The configuration stands in
     /// both cases.
     pub fn publish(&self, config: Config, now: Instant) -> io::Result<()> {
+        self.put(config, now, true)
+    }
+
+    /// The same for a configuration in which something is only added, and nothing of the one before is
+    /// withdrawn: then there is nothing to wait for, and a worker that has much to flood keeps nobody.
+    ///
+    /// # Errors
+    ///
+    /// As above; where a port was removed all the same, it waits.
+    pub fn extend(&self, config: Config, now: Instant) -> io::Result<()> {
+        self.put(config, now, false)
+    }
+
+    fn put(&self, config: Config, now: Instant, withdraws: bool) -> io::Result<()> {
         let _one_at_a_time = self
             .publishing
             .lock()
@@ -237,7 +251,7 @@ impl Switch {
         if replaced {
             generation += 1;
             let meanwhile = before.config.without(&removed);
-            result = self.put_in_force(generation, meanwhile, &removed, now);
+            result = self.put_in_force(generation, meanwhile, &removed, true, now);
         }
         drop(before);
         for network in config.networks() {
@@ -250,7 +264,8 @@ impl Switch {
             self.fix_stations(port, now);
         }
         let removed = if replaced { Vec::new() } else { removed };
-        let end = self.put_in_force(generation + 1, config, &removed, now);
+        let waits = withdraws || !removed.is_empty();
+        let end = self.put_in_force(generation + 1, config, &removed, waits, now);
         result = result.and(end);
         for port in &added {
             result = result.and(self.register(port));
@@ -259,20 +274,22 @@ impl Switch {
     }
 
     /// Stores a configuration, waits until nobody uses the one before, and forgets the ports that
-    /// were removed by it. It waits even where none was: whoever has withdrawn a route or a published
-    /// port ends the sessions that rest on it next, and no worker may open one more behind that.
+    /// were removed by it. It waits even where none was, if anything else is withdrawn: whoever has
+    /// withdrawn a route or a published port ends the sessions that rest on it next, and no worker may
+    /// open one more behind that.
     fn put_in_force(
         &self,
         generation: u64,
         config: Config,
         removed: &[Arc<Port>],
+        waits: bool,
         now: Instant,
     ) -> io::Result<()> {
         let snapshot = Snapshot { generation, config };
         self.shared.snapshot.store(Arc::new(snapshot));
         grace::published();
         let workers = self.shared.seats.iter().map(|seat| &seat.progress);
-        let result = if self.shared.grace.wait(GRACE, generation, workers) {
+        let result = if !waits || self.shared.grace.wait(GRACE, generation, workers) {
             Ok(())
         } else {
             let kind = io::ErrorKind::TimedOut;
@@ -427,3 +444,6 @@ fn compare(old: &Config, new: &Config) -> (Vec<Arc<Port>>, Vec<Arc<Port>>) {
         .collect();
     (added, removed)
 }
+
+#[cfg(test)]
+mod tests;

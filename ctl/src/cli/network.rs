@@ -323,7 +323,8 @@ fn inspect(client: &Client, name: &Name, format: Format) -> Result<(), ApiError>
     say(&format!(
         "network:       {}\ndriver:        {}\nsubnets:       {}\ngateways:      {}\n\
          gateway MAC:   {}\nMTU:           {}\nuplink:        {}\noutside:       {}\n\
-         next hops:     {}\nrouted to:     {}\nport security: {}\n",
+         next hops:     {}\nrouted to:     {}\nport security: {}\nstorm control: {}\n\
+         ageing:        {} s\n",
         network.name,
         driver_name(network.driver),
         words(network.subnets.iter().map(ToString::to_string).collect()),
@@ -342,6 +343,11 @@ fn inspect(client: &Client, name: &Name, format: Format) -> Result<(), ApiError>
         words(texts(&network.uplink.gateways)),
         words(network.route_to.iter().map(ToString::to_string).collect()),
         if network.port_security { "on" } else { "off" },
+        match network.storm_control {
+            0 => "off".to_owned(),
+            rate => format!("{rate} frames/s"),
+        },
+        network.ageing_seconds,
     ));
     for route in &network.routes {
         say(&format!(

@@ -175,6 +175,17 @@ const MISTAKES: &[Mistake] = &[
         "port_security",
         None,
     ),
+    (
+        "network create new -o storm_control=0",
+        "storm_control",
+        None,
+    ),
+    ("network create new -o ageing=9", "10 to 1000000 s", None),
+    (
+        "network create new -o ageing=1000001",
+        "10 to 1000000 s",
+        None,
+    ),
     ("network rm lan", "alice", Some("detach")),
     ("network rm nowhere", "nowhere", None),
     ("network inspect nowhere", "nowhere", Some("lan, shop")),

@@ -376,7 +376,13 @@ impl Core {
         let port = Port::new(endpoint.number, name, role, plan.mtu, link, workers);
         endpoint.port = Some(Arc::new(port));
         let record = endpoint.record.clone();
-        if let Err(error) = self.publish() {
+        // A published port is withdrawn from the flows that use it.
+        let published = if record.ports.is_empty() {
+            self.extend()
+        } else {
+            self.publish()
+        };
+        if let Err(error) = published {
             if let Ok(found) = self.network_mut(network)
                 && let Some(endpoint) = found.endpoints.get_mut(&sandbox.folded())
             {

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use heddle_ipam::{Leases, Pools, Subnet};
 use heddle_mem::Instant;
-use heddle_switch::{LegId, Port, PortId, Switch};
+use heddle_switch::{Config, LegId, Port, PortId, Switch};
 use ipnet::IpNet;
 
 pub(super) use endpoints::{Attachment, Ended, Reservation};
@@ -181,8 +181,20 @@ impl Core {
 
     /// Makes the state the one that frames are processed under.
     fn publish(&self) -> Result<(), ApiError> {
+        self.put(Switch::publish)
+    }
+
+    /// The same where nothing was withdrawn since it was last done, only added.
+    fn extend(&self) -> Result<(), ApiError> {
+        self.put(Switch::extend)
+    }
+
+    fn put(
+        &self,
+        put: impl FnOnce(&Switch, Config, Instant) -> std::io::Result<()>,
+    ) -> Result<(), ApiError> {
         let config = self.build()?;
-        match self.switch.publish(config, now()) {
+        match put(&self.switch, config, now()) {
             // In force all the same, and every new frame sees it.
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 tracing::error!(%error, "a change of the configuration took too long");
