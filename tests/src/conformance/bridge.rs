@@ -10,7 +10,7 @@ const VLANS: &str = "0009-vlan-tags-are-content.md";
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Bridge",
     requirements: &[
-        Requirement::kept(
+        Requirement::new(
             "bridge-learning",
             "IEEE 802.1Q §8.7",
             "Stations are learned from valid individual source addresses only; a given one is never learned elsewhere.",
@@ -23,7 +23,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-ageing",
             "IEEE 802.1Q §8.8.3",
             "A silent station is forgotten after 300 seconds, and with its port at once.",
@@ -33,14 +33,14 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-ageing-settable",
             "IEEE 802.1Q §8.8.3",
             "The ageing time can be set, from 10 to 1,000,000 seconds.",
             &["switch::fdb::tests::a_network_may_have_an_ageing_time_of_its_own"],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-flooding",
             "IEEE 802.1Q §8.6.1",
             "Unknown stations and groups are flooded for, to all others and never back.",
@@ -52,7 +52,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-fairness",
             "IEEE 802.1Q §8.8; ours",
             "A port that floods with addresses replaces its own; the table is bounded, and everybody learns a few.",
@@ -63,14 +63,14 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-control-addresses",
             "IEEE 802.1Q §8.6.3",
             "01-80-C2-00-00-00 to 0F are not relayed.",
             &["lab_bridge::control_addresses_of_the_link_are_not_forwarded"],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-vlan-admission",
             "IEEE 802.1Q §6.9",
             "A port without a VLAN drops tagged frames.",
@@ -81,7 +81,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
         )
         .of(NEITHER)
         .departs("a network is not a VLAN: tags are content, and end at whatever is heddle's own", VLANS),
-        Requirement::kept(
+        Requirement::new(
             "bridge-priority-tag",
             "IEEE 802.1Q §6.9.1",
             "A priority-tagged frame is an untagged one.",
@@ -91,7 +91,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_priority::an_l3_endpoint_may_say_a_priority_as_well",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "bridge-storms",
             "IEEE 802.1Q §8.6.5 (policing)",
             "A port floods no more than its rate; a storm of one costs nobody else a frame.",
@@ -101,7 +101,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "bridge-gateway-mac",
             "ours",
             "The gateway's MAC address stays when ports come and go, and is nobody else's.",
@@ -110,7 +110,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_gateway::the_gateways_claim_to_its_own_address_is_not_disputed",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "bridge-guards",
             "RFC 6105, RFC 7113, RFC 6980",
             "No endpoint plays the router or the DHCP server or speaks ARP or neighbour discovery for another, behind \

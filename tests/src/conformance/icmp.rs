@@ -5,7 +5,7 @@ use super::{Chapter, Families, Requirement};
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "ICMP",
     requirements: &[
-        Requirement::kept(
+        Requirement::new(
             "icmp-queries",
             "RFC 5508 §3.1 REQ-1",
             "Queries from inside and their answers pass.",
@@ -16,7 +16,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::a_server_outside_sees_the_outside_address",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-identifier",
             "RFC 5508 §3.1 REQ-1 a",
             "An identifier is mapped to one, whoever is asked, and to another one if it is taken.",
@@ -26,19 +26,19 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_icmp::two_hosts_with_one_identifier_get_two",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-query-timer",
             "RFC 5508 §3.2 REQ-2",
             "A query lives for a minute.",
             &["lab_nat_icmp::a_silent_query_ends_after_a_minute"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-checksum",
             "RFC 5508 §4.1 REQ-3",
             "An error with a wrong checksum is dropped, and so is one whose quoted header has one.",
             &["lab_nat_icmp::a_corrupt_error_is_not_translated"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-quote",
             "RFC 5508 §4.1 REQ-3 b to d, RFC 4884",
             "Options in the quote are passed over, its transport checksum is not looked at, extensions behind it are \
@@ -50,7 +50,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_errors::a_quote_may_be_cut_behind_eight_octets",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-inward",
             "RFC 5508 §4.2 REQ-4",
             "An error from outside reaches whoever sent what it quotes, and quotes that as it was sent; type and code \
@@ -64,7 +64,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::a_narrow_link_outside_is_found_by_senders",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-identification",
             "RFC 5508 §4.2 REQ-4 a",
             "The quote has the identification that the sender gave.",
@@ -75,7 +75,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "of datagrams that may be cut it has the one they left with, which nobody looks for",
             IDENTIFICATION,
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-outward",
             "RFC 5508 §4.2 REQ-5",
             "An error from inside leaves with the outside address, in the quote as well; an endpoint cannot complain \
@@ -87,13 +87,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::refused_is_refused_in_every_direction",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-moves-nothing",
             "RFC 5508 §4.3 REQ-6",
             "An error about a query neither prolongs nor ends it.",
             &["lab_nat_refresh::an_error_about_a_query_neither_prolongs_nor_ends_it"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-error-hairpin",
             "RFC 5508 §5 REQ-7",
             "Errors between two hosts that speak by their outside addresses arrive.",
@@ -102,13 +102,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_errors::an_error_about_a_connection_by_the_outside_address_arrives",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-limit-answer",
             "RFC 5508 §6 REQ-8",
             "A query for which there is no room is refused: ICMP 3/13, ICMPv6 1/1.",
             &["lab_nat_errors::a_query_that_finds_no_room_is_refused"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-kinds",
             "RFC 5508 §7 REQ-10, RFC 6633",
             "Destination unreachable, time exceeded, packet too big and echo are heddle's to send and to translate; \
@@ -122,7 +122,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::routers_outside_are_heard_inside",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-no-error-about",
             "RFC 1812 §4.3.2.7, RFC 4443 §2.4 e",
             "No error is about an error, a broadcast, a later fragment, or to a source that nobody can have.",
@@ -133,7 +133,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_gateway::what_needs_no_answer_gets_none",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-rate",
             "RFC 1812 §4.3.2.8, RFC 4443 §2.4 f",
             "Errors are sent at a limited rate, by port and in all, which cannot be measured exactly \
@@ -144,7 +144,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_router::a_thousand_refused_packets_get_about_fifty_answers",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-too-big-passes",
             "RFC 4890 §4.3.1, RFC 4443 §3.2",
             "Packet too big is never held back.",
@@ -153,7 +153,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::a_narrow_link_outside_is_found_by_senders",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "icmp-quote-length",
             "RFC 1812 §4.3.2.3, RFC 4443 §2.4 c",
             "An error quotes as much as fits into 576 octets, or 1280 of IPv6.",

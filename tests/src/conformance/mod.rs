@@ -81,8 +81,8 @@ pub fn requirements() -> impl Iterator<Item = &'static Requirement> {
 }
 
 impl Requirement {
-    /// A requirement that is kept, in both families.
-    const fn kept(
+    /// A requirement about both families, which is kept; if nothing else is said.
+    const fn new(
         id: &'static str,
         source: &'static str,
         promise: &'static str,
@@ -98,7 +98,7 @@ impl Requirement {
         }
     }
 
-    /// The same of one family, or of none.
+    /// The same about one family, or none.
     const fn of(self, families: Families) -> Requirement {
         Requirement { families, ..self }
     }

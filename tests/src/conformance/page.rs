@@ -25,8 +25,8 @@ cargo run -p heddle-tests --bin conformance -- --check   # runs them, and fails 
 
 Tests are of three kinds: a *unit* is one part of heddle, the *lab* is the whole switch in memory under a clock that
 only the test moves, *kernels* are Linux hosts in namespaces with ordinary programs. \"kept\" means that every test
-named passed, and for kernels that it passed as root and as an ordinary user. \"otherwise\" links to the decision that
-says why; its tests show what happens instead.
+named passed, one on kernels both as root (if root ran it) and as an ordinary user. \"otherwise\" links to the decision
+that says why; its tests show what happens instead.
 ";
 
 /// The page as it reads after a run.

@@ -6,7 +6,7 @@ use super::{Chapter, Families, Requirement};
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Router",
     requirements: &[
-        Requirement::kept(
+        Requirement::new(
             "router-header",
             "RFC 1812 §5.2.2",
             "A header with a wrong length, version or checksum is not routed, whatever the sender's offloads say.",
@@ -16,7 +16,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(Families::V4),
-        Requirement::kept(
+        Requirement::new(
             "router-hops",
             "RFC 1812 §5.3.1, RFC 8200 §3",
             "Each hop is counted; the last one's sender is told.",
@@ -26,7 +26,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::traceroute_shows_every_router",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "router-martians",
             "RFC 1812 §5.3.7, RFC 4291 §2.5",
             "Addresses that nobody can have are neither sources nor destinations: this network, loopback, multicast, \
@@ -38,7 +38,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_published::link_local_strangers_ping_the_leg_and_get_no_further",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "router-source-validation",
             "RFC 1812 §5.3.8, RFC 2827, RFC 7084 §4.4 S-2",
             "An endpoint sends only from its own addresses; on unless switched off, and then still from nobody else's.",
@@ -49,7 +49,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::bridge::stolen_addresses_get_nowhere",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "router-broadcasts",
             "RFC 2644, RFC 1812 §4.2.2.11, §5.3.5",
             "Neither directed nor limited broadcasts are forwarded.",
@@ -60,13 +60,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(Families::V4),
-        Requirement::kept(
+        Requirement::new(
             "router-source-routes",
             "RFC 7126 §4.3, RFC 1812 §5.3.13, RFC 5095",
             "The sender does not choose the way: source routes and routing headers of type 0 end.",
             &["lab_router::the_sender_does_not_choose_the_way"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "router-mtu",
             "RFC 1191 §4, RFC 1812 §4.2.2.7, RFC 8201",
             "What is too big and must stay whole is refused with the MTU of the next link.",
@@ -75,7 +75,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_mtu::a_super_frame_is_as_long_as_the_packets_it_stands_for",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "rewrite-checksum",
             "RFC 3022 §4.1, RFC 1624",
             "A checksum is updated and not made anew: a corrupt one stays corrupt, none stays none.",
@@ -84,13 +84,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_udp::super_frames_and_partial_checksums_pass_the_translation_as_they_came",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "rewrite-nothing-else",
             "RFC 2474, RFC 3022 §4",
             "Traffic class and payload pass as they are, and so does what must not be cut, in whole.",
             &["lab_nat_udp::traffic_class_identification_and_payload_are_left_as_they_are"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "rewrite-identification",
             "RFC 6864 §5.3.1",
             "Datagrams that may be cut leave with an identification of their own, so that two hosts' fragments do not \
@@ -102,20 +102,20 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_fragments::fragments_of_two_datagrams_and_two_hosts_do_not_mix",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "fragment-overlap",
             "RFC 5722 §4, RFC 8200 §4.5",
             "Fragments that overlap end their datagram, those still to come included.",
             &["lab_fragments::fragments_that_overlap_end_the_whole_datagram_and_what_is_yet_to_come"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "fragment-atomic",
             "RFC 6946 §4",
             "An atomic fragment is a datagram by itself, whatever others claim its identification.",
             &["lab_fragments::an_atomic_fragment_needs_no_others"],
         )
         .of(Families::V6),
-        Requirement::kept(
+        Requirement::new(
             "fragment-first-whole",
             "RFC 8200 §4.5, RFC 7112 §5, RFC 1858, RFC 3128",
             "A first fragment has the whole header chain and transport header, and none lies inside that.",
@@ -125,7 +125,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(Families::NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "fragment-time",
             "RFC 1122 §3.3.2, RFC 8200 §4.5, RFC 792",
             "An incomplete datagram is given up after 30 seconds; who spoke to heddle itself is told.",
@@ -134,7 +134,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_fragments::an_incomplete_datagram_is_given_up_and_whoever_spoke_to_us_is_told",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "host-reassembly",
             "RFC 1122 §3.3.2, §3.2.2.6",
             "The gateway puts together what is sent to it, and answers long pings.",
@@ -144,14 +144,14 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_fragments::the_leg_answers_long_pings_too",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "router-extension-headers",
             "RFC 8200 §4, RFC 8504 §5.3",
             "Extension headers are in order, whole and few, and no packet is a jumbogram; others end.",
             &["lab_drops::every_reason_of_the_table_occurs"],
         )
         .of(Families::NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "strong-host-model",
             "RFC 1122 §3.3.4.2 (CVE-2019-14899)",
             "Inside addresses are valid from inside only, each from its own port.",
@@ -161,7 +161,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_published::nobody_outside_has_an_address_that_is_routed_inside",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "nothing-untranslated",
             "RFC 3022 §2.2; ours",
             "What cannot be translated is not forwarded.",
@@ -171,14 +171,14 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_tcp::a_segment_without_a_connection_is_refused_by_a_reset",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "bound-addresses",
             "RFC 4302 §3.3.3, RFC 8200 §4.4",
             "A packet that proves its addresses, or has more of them in a routing header, is refused and not broken.",
             &["lab_nat_icmp::what_proves_its_addresses_or_has_more_of_them_is_not_translated"],
         )
         .of(Families::V6),
-        Requirement::kept(
+        Requirement::new(
             "no-way-out-no-forwarding",
             "RFC 7084 §4.1 G-3, G-4",
             "Without a way out nothing is forwarded there, and the sender is told at once.",
@@ -188,7 +188,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::router::an_internal_network_has_no_way_out",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "routed-ipv6-security",
             "RFC 6092 §3",
             "Where IPv6 is routed without translation, only what inside has asked for comes in.",

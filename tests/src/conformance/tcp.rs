@@ -5,7 +5,7 @@ use super::{Chapter, Families, Requirement};
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "TCP",
     requirements: &[
-        Requirement::kept(
+        Requirement::new(
             "tcp-mapping",
             "RFC 5382 §4.1 REQ-1",
             "An inside address and port has one outside address and port, whoever it connects to.",
@@ -14,7 +14,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_mapping::a_displaced_port_is_the_same_for_every_peer",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-sequences",
             "RFC 5382 §4.2 REQ-2",
             "Every valid exchange of segments passes, whatever the links do to it.",
@@ -26,7 +26,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::a_server_outside_sees_the_outside_address",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-simultaneous-open",
             "RFC 5382 §4.2 REQ-2 a",
             "Two ends that open one connection at once have it.",
@@ -36,7 +36,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::both_ends_may_connect_at_once",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-half-close",
             "RFC 9293 §3.6.1, RFC 5382 §5",
             "Who has sent a FIN may listen for hours; the session lives as long as an open one.",
@@ -47,7 +47,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::a_server_speaks_on_when_the_client_has_said_all",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-filtering",
             "RFC 5382 §4.3 REQ-3",
             "Who may connect to a mapping is filtered as UDP is, and selectable.",
@@ -57,7 +57,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_tcp::a_connection_from_outside_is_not_let_in",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-unsolicited-syn",
             "RFC 5382 §4.3 REQ-4",
             "A SYN that nobody asked for is not answered, in the first six seconds or later, and so does not spoil \
@@ -67,7 +67,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::both_ends_may_connect_at_once",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-established-timer",
             "RFC 5382 §5 REQ-5",
             "An open connection may be idle for two hours and four minutes; either end keeps it.",
@@ -77,7 +77,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_refresh::a_connection_is_kept_by_either_end",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-transitory-timers",
             "RFC 5382 §5 REQ-5, RFC 7857 §2.1",
             "Opening and closing have timers of their own, of four minutes each.",
@@ -86,19 +86,19 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_tcp::a_connection_that_nobody_answers_is_forgotten_after_four_minutes",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-no-gateway-for-applications",
             "RFC 5382 §6 REQ-6",
             "No application gateways, for FTP neither.",
             &["lab_nat_mapping::what_a_payload_says_is_nobodys_business"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-no-overloading",
             "RFC 5382 §7.1 REQ-7",
             "No outside port is two hosts' at once.",
             &["lab_nat_mapping::towards_different_servers_too_a_port_is_one_hosts"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-hairpin",
             "RFC 5382 §7.2 REQ-8",
             "A connection by the outside address shows the outside address and port as its source.",
@@ -108,7 +108,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::neighbours_meet_at_the_outside_address",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-errors-translated",
             "RFC 5382 §7.3 REQ-9, RFC 5927 §4.1",
             "Errors about a connection are translated back if they quote what is in flight, and dropped if not.",
@@ -119,13 +119,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::a_narrow_link_outside_is_found_by_senders",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-errors-end-nothing",
             "RFC 5382 §7.3 REQ-10",
             "No error ends a connection or shortens its timer.",
             &["lab_nat_errors::an_error_about_a_connection_ends_nothing_opening_or_open"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-windows",
             "RFC 5961 §5, van Rooij 2001 §3",
             "Both ends' windows are tracked, scaled or not, by the inequalities I to IV; what lies outside is dropped \
@@ -138,7 +138,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_refresh::what_is_outside_the_window_restarts_no_timer",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-reset",
             "RFC 7857 §2.2, RFC 5961 §3",
             "An exact RST leaves the session four minutes; one that is only in the window passes and touches no timer; \
@@ -151,7 +151,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_tcp::a_reset_from_nowhere_is_dropped_and_so_is_data",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-reset-survived",
             "RFC 7857 §2.2",
             "A connection that goes on after a RST lives on.",
@@ -160,7 +160,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_tcp::a_connection_that_goes_on_after_a_reset_lives_on",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-refusal",
             "RFC 9293 §3.5.2",
             "Refused is refused: a RST that answers a SYN carries ACK, heddle's own and an endpoint's.",
@@ -171,7 +171,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::refused_is_refused_in_every_direction",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-no-early-accept",
             "RFC 9293 §3.5; ours",
             "Nobody but the endpoint accepts or refuses a connection to it.",
@@ -180,7 +180,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::refused_is_refused_in_every_direction",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-reuse",
             "RFC 6191, RFC 9293 §3.6.1",
             "The same ports may open again right after both FINs, or a RST.",
@@ -190,7 +190,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_refresh::after_a_reset_the_same_ports_open_again_at_once",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-forgotten",
             "RFC 9293 §3.5.1",
             "Ends that were reset and have forgotten connect again through the old session.",
@@ -201,7 +201,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(Families::NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "tcp-bounded-buffers",
             "RFC 9293 §3.8; ours",
             "No data is buffered: a full link loses frames and counts them, and what waits for a neighbour is bounded \
@@ -212,7 +212,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_workers::a_port_that_floods_gets_a_burst_and_then_the_others_get_theirs",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-own-numbers",
             "RFC 6528, RFC 7323",
             "Sequence numbers, window scales and options are the hosts' own and pass as they are.",
@@ -221,7 +221,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_tcp::where_two_links_differ_a_syn_promises_no_more_than_both_carry",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "tcp-state-table",
             "RFC 6146 §3.5.2.2",
             "Eight states, five inputs, two sides: the whole table.",

@@ -5,7 +5,7 @@ use super::{Chapter, Families, Requirement};
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Mappings, filtering and UDP",
     requirements: &[
-        Requirement::kept(
+        Requirement::new(
             "mapping-endpoint-independent",
             "RFC 4787 §4.1 REQ-1",
             "An inside address and port has one outside address and port, whoever it speaks to.",
@@ -16,7 +16,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::one_socket_has_one_outside_port_for_every_peer",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "mapping-under-contention",
             "RFC 4787 §4.1 REQ-1, §8 REQ-11",
             "The same where the port had to be another one because its own was taken.",
@@ -25,7 +25,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::one_socket_has_one_outside_port_for_every_peer",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "address-pooling-paired",
             "RFC 4787 §4.1 REQ-2, RFC 6888 §3 REQ-2, RFC 7857 §4",
             "All flows of a host leave from one outside address of a family, in every protocol; if that has no \
@@ -35,7 +35,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_mapping::without_a_port_at_its_address_a_host_gets_none_at_another",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "port-no-overloading",
             "RFC 4787 §4.2.1 REQ-3",
             "No outside port is two hosts' at once, not even towards different peers.",
@@ -45,13 +45,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_udp::a_port_that_is_taken_is_replaced_by_another_of_its_kind",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "port-range",
             "RFC 4787 §4.2.1 REQ-3 a",
             "A system port (1 to 1023) is mapped to a system port, another one to another one.",
             &["lab_nat_mapping::a_displaced_system_port_is_a_system_port_and_another_is_none"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "port-preserved-without-parity",
             "RFC 4787 §4.2.2 REQ-4 as updated by RFC 7857 §8",
             "A port keeps its number where that is free; where it is not, parity is left to chance.",
@@ -60,7 +60,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_mapping::ports_on_contention_are_spread_over_all_there_are",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "port-unpredictable",
             "RFC 6056 §3.3.1, RFC 7857 §9, RFC 6888 §3 REQ-15",
             "On contention nobody can foresee which port it will be.",
@@ -70,7 +70,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_mapping::another_seed_gives_other_ports_and_the_same_one_the_same",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "port-not-published",
             "RFC 4787 §4.2.1 REQ-3, CVE-2021-3773",
             "No outward flow gets a port that is published.",
@@ -79,7 +79,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_published::nobody_gets_a_published_port_for_an_outward_flow",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "udp-timer",
             "RFC 4787 §4.3 REQ-5",
             "A mapping lives for five minutes from its first packet, and no less than two; to port 53 half a minute \
@@ -90,7 +90,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_udp::a_question_to_a_name_server_is_forgotten_after_half_a_minute",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "udp-refresh",
             "RFC 4787 §4.3 REQ-6, RFC 7857 §7",
             "What is sent from inside prolongs a mapping. What comes from outside does not, and what is refused even \
@@ -103,7 +103,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_refresh::who_is_let_in_but_not_answered_keeps_no_door_open",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "refresh-not-by-errors",
             "RFC 7857 §7.1",
             "An ICMP error or a RST with which the inside answers prolongs nothing.",
@@ -112,14 +112,14 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_refresh::a_reset_of_the_inside_prolongs_nothing",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "inside-apart-from-outside",
             "RFC 4787 §4.4 REQ-7",
             "No subnet inside overlaps another one or a leg's: a plan in which one does is refused.",
             &["switch::config::tests::subnets_do_not_overlap_and_no_leg_is_inside_one"],
         )
         .of(Families::NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "filtering",
             "RFC 4787 §5 REQ-8, RFC 6888 §3 REQ-7",
             "Who may come in is one of `endpoint`, `address` (the default) and `address-port`, as the operator says.",
@@ -130,7 +130,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_udp::what_nobody_asked_for_is_dropped_without_an_answer",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "hairpin",
             "RFC 4787 §6 REQ-9",
             "Two hosts inside reach each other by their outside addresses, and each sees the other's outside address \
@@ -142,13 +142,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::two_sockets_meet_at_their_outside_addresses",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "no-gateway-for-applications",
             "RFC 4787 §7 REQ-10",
             "What a payload says changes nothing and opens nothing: there are no application gateways.",
             &["lab_nat_mapping::what_a_payload_says_is_nobodys_business"],
         ),
-        Requirement::kept(
+        Requirement::new(
             "deterministic",
             "RFC 4787 §8 REQ-11",
             "Neither mapping nor filtering changes with the load or with time.",
@@ -157,7 +157,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_mapping::another_seed_gives_other_ports_and_the_same_one_the_same",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "udp-errors-end-nothing",
             "RFC 4787 §9 REQ-12",
             "No ICMP message ends a mapping; errors are let in whichever router they are from.",
@@ -167,7 +167,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::nat::a_refusal_outside_is_a_refusal_inside",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "too-big-refused-or-cut",
             "RFC 4787 §10 REQ-13",
             "What is too big for the way out and must stay whole is refused with the MTU; what may be cut is cut, \
@@ -180,7 +180,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_fragments::fragments_that_must_not_be_cut_further_are_refused_with_the_mtu_and_quoted_as_they_were",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "fragments-in-any-order",
             "RFC 4787 §11 REQ-14",
             "A datagram in fragments is translated like any other, whatever order they come in.",
@@ -192,7 +192,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "kernel::sockets::long_datagrams_go_out_and_come_back",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "fragments-no-denial",
             "RFC 4787 §11 REQ-14 a, CVE-2018-5391",
             "Fragments that never become a datagram use up their sender's share and nobody else's.",
@@ -202,7 +202,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_fragments::five_thousand_incomplete_trains_harm_nobody_else_and_are_over_by_themselves",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "port-rest",
             "RFC 6888 §3 REQ-8",
             "A returned port rests for 120 seconds before somebody else gets it; TCP, whose end is seen, may be cut \
@@ -213,7 +213,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_limits::a_returned_port_rests_before_somebody_else_gets_it",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "limit-per-endpoint",
             "RFC 6888 §3 REQ-4, REQ-5",
             "An endpoint has so many ports and sessions and no more; at its limit it gives up its own, and its \
@@ -228,7 +228,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_limits::a_full_table_takes_nothing_from_others",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "limit-memory",
             "RFC 6888 §3 REQ-5",
             "What all tables together can take is known beforehand.",
@@ -238,7 +238,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         )
         .of(Families::NEITHER),
-        Requirement::kept(
+        Requirement::new(
             "limit-answer",
             "RFC 5508 §6 REQ-8",
             "Who is refused for want of room is told so: ICMP 3/13, ICMPv6 1/1.",
@@ -247,7 +247,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_limits::at_its_quota_an_endpoint_with_nothing_to_lose_is_refused_and_nobody_else",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "protocols-apart",
             "RFC 7857 §5, §6",
             "The mappings of one protocol, and whom they let in, have nothing to do with those of another.",
@@ -256,7 +256,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_udp::the_same_port_of_another_protocol_is_another_port",
             ],
         ),
-        Requirement::kept(
+        Requirement::new(
             "untranslated-destinations",
             "RFC 6888 §3 REQ-6",
             "Some destinations may be reached untranslated.",
@@ -270,7 +270,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "networks and static routes inside are reached untranslated, the outside never is",
             ROUTED,
         ),
-        Requirement::kept(
+        Requirement::new(
             "explicit-mappings",
             "RFC 6888 §3 REQ-9, RFC 6887",
             "Hosts may ask for mappings (PCP).",
