@@ -145,6 +145,18 @@ impl Nat {
         opening: &Opening<'_>,
         now: Instant,
     ) -> Result<(), Refusal> {
+        while let Some(victim) = self.victim(tables, opening)? {
+            // Once for each other worker at most.
+            if !self.catch_up(tables, victim, now) {
+                self.evict(tables, victim, now);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The session that has to go for a new one, if one has to.
+    fn victim(&self, tables: &Tables, opening: &Opening<'_>) -> Result<Option<u32>, Refusal> {
         let (side, origin) = (opening.owner(), opening.origin());
         let limits = &self.limits;
         let nobody = Owner::default();
@@ -166,10 +178,9 @@ impl Nat {
         {
             (Refusal::SessionsExhausted, owner.least_missed(origin))
         } else {
-            return Ok(());
+            return Ok(None);
         };
-        self.evict(tables, victim.ok_or(refusal)?, now);
-        Ok(())
+        victim.map(Some).ok_or(refusal)
     }
 
     /// Keeps the bound of half-open connections where one has become so that was something else.
@@ -188,6 +199,7 @@ impl Nat {
         if let Some(oldest) = owner
             .oldest_half_open(origin)
             .filter(|&oldest| oldest != slot)
+            .filter(|&oldest| !self.catch_up(tables, oldest, now))
         {
             self.evict(tables, oldest, now);
         }

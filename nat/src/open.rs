@@ -347,7 +347,13 @@ impl Nat {
     ) -> Result<Found, NoMapping> {
         let files = &tables.files;
         let port_of = |slot: u32| {
-            let held = self.sessions.lock(slot).held();
+            let session = self.sessions.lock(slot);
+            let (held, is_behind) = (session.held(), session.class() != session.filed_under());
+            drop(session);
+            // Another worker has just brought it to life, and waits to file it anew.
+            if is_behind {
+                return None;
+            }
             let (Held::Source(id) | Held::Destination(id)) = held else {
                 return None;
             };

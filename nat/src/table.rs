@@ -235,6 +235,11 @@ impl Nat {
     #[cold]
     fn refile(&self, slot: u32, original: &Tuple, now: Instant) {
         let mut tables = self.lock();
+        self.refile_in(&mut tables, slot, original, now);
+        self.publish_deadline(&tables);
+    }
+
+    fn refile_in(&self, tables: &mut Tables, slot: u32, original: &Tuple, now: Instant) {
         let mut session = self.sessions.lock(slot);
         if !session.matches(Direction::Original, original) {
             return;
@@ -254,9 +259,20 @@ impl Nat {
         tables.wheel.schedule(slot, seen.deadline(now));
         if to == Class::HalfOpen {
             // A tuple that is used again.
-            self.bound_half_open(&mut tables, &seen, slot, now);
+            self.bound_half_open(tables, &seen, slot, now);
         }
-        self.publish_deadline(&tables);
+    }
+
+    /// Files a session for a worker that has changed its class and waits for the mutex, if there is one;
+    /// whether there was. Until then it stands where it does not belong: a connection that has just come to
+    /// life must not be taken for one that is over.
+    pub(crate) fn catch_up(&self, tables: &mut Tables, slot: u32, now: Instant) -> bool {
+        let session = *self.sessions.lock(slot);
+        let is_behind = session.class() != session.filed_under();
+        if is_behind {
+            self.refile_in(tables, slot, &session.tuple(Direction::Original), now);
+        }
+        is_behind
     }
 
     /// Takes back a session whose first packet could not be sent after all, unless another one has

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use heddle_nat::{Limits, REST};
 use heddle_switch::{Cause, NeighbourState};
-use heddle_tests::lab::{Lab, NEXT_HOP_MAC, SIDES, Side, Told, campus_online, campus_online_with};
-use heddle_wire::Protocol;
+use heddle_tests::lab::{
+    Connection, Lab, NEXT_HOP_MAC, SIDES, SYN_ACK, Side, Told, campus_online, campus_online_with,
+};
+use heddle_wire::{Protocol, TcpFlags};
 
 /// A host asks and a server answers: a session in use, through a new mapping of the same port.
 fn exchange(lab: &mut Lab, side: &Side, host: &'static str, port: u16, server: (&str, u16)) {
@@ -128,6 +130,34 @@ fn at_its_quota_an_endpoint_loses_its_own_oldest_unanswered_flow() {
         // The oldest went first: what is left are the last three.
         for port in 4003..4006 {
             assert_eq!(lab.outside_port(Protocol::UDP, side.a, port), port);
+        }
+    }
+}
+
+#[test]
+fn at_its_quota_an_endpoint_that_connects_all_the_time_loses_what_is_over() {
+    for side in &SIDES {
+        let mut lab = small(100, 3);
+        // Five ports in turn: each comes back when its last connection has been given up. Then two:
+        // each comes back while that is still remembered.
+        for number in 0..20 {
+            let port = 4000 + if number < 12 { number % 5 } else { number % 2 };
+            let mut connection = Connection::new(&lab, side, "a", [port; 2], (side.server, 80));
+            for _ in 0..number {
+                connection.restart();
+            }
+            let step = connection.out(&mut lab, TcpFlags::SYN, b"");
+            match number {
+                0..3 => drop(step.opens(1).mappings(1)),
+                3..12 => drop(step.opens(1).ends(1)),
+                _ => drop(step.moves(1)),
+            }
+            connection.back(&mut lab, SYN_ACK, b"").moves(1);
+            connection
+                .out(&mut lab, TcpFlags::ACK, b"question")
+                .moves(1);
+            connection.back(&mut lab, TcpFlags::ACK, b"answer").moves(1);
+            connection.close(&mut lab);
         }
     }
 }

@@ -183,6 +183,27 @@ fn the_same_ports_may_be_used_again_at_once() {
 }
 
 #[test]
+fn an_echo_of_the_connection_before_does_not_disturb_the_one_that_has_its_ports() {
+    for side in &SIDES {
+        let (mut lab, mut connection) = connected(side);
+        connection.close(&mut lab);
+        let before = connection.clone();
+        connection.restart();
+        connection.out(&mut lab, SYN, b"").moves(1);
+        // The server acknowledges the host's FIN once more. That is no answer to the SYN, so the host
+        // refuses it (RFC 9293 §3.10.7.3), by a number that is of no use to anybody.
+        let [sent, arrived] = before.segment_back(ACK, b"");
+        lab.send("wan", &sent).arrives("a", &arrived).moves(1);
+        let [sent, left] = before.segment_out(RST, b"");
+        lab.send("a", &sent).arrives("wan", &left).moves(1);
+        connection.back(&mut lab, SYN_ACK, b"").moves(1);
+        connection.out(&mut lab, ACK, b"question").moves(1);
+        connection.back(&mut lab, ACK, b"answer").moves(1);
+        connection.close(&mut lab);
+    }
+}
+
+#[test]
 fn a_segment_without_a_connection_is_refused_by_a_reset() {
     for side in &SIDES {
         let mut lab = campus_online();

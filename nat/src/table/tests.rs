@@ -1,10 +1,10 @@
 mod model;
 
-use heddle_wire::Protocol;
+use heddle_wire::{Protocol, TcpFlags};
 
-use super::Refusal;
+use super::{Hit, Limits, Refusal};
 use crate::mapping::Filtering;
-use crate::session::{DNS_TIMEOUT, ICMP_TIMEOUT, Side, UDP_TIMEOUT};
+use crate::session::{Class, DNS_TIMEOUT, ICMP_TIMEOUT, Packet, Progress, Side, UDP_TIMEOUT};
 use crate::tcp::OPENING_TIMEOUT;
 use crate::tuple::{Direction, Zone};
 use crate::world::{LEG, OUTSIDE, ROOMY, World, packet, segment, tuple};
@@ -189,6 +189,45 @@ fn a_flush_ends_what_it_is_asked_to_and_gives_the_ports_back() {
         assert_eq!(world.nat.flush(world.now, |_| false), 0);
         assert_eq!(world.nat.flush(world.now, |_| true), 100);
         assert_eq!(world.nat.mapping_count(), 0);
+        world.end();
+    }
+}
+
+#[test]
+fn a_connection_that_is_just_open_is_not_given_up_as_half_open() {
+    let limits = Limits {
+        sessions_per_owner: 1,
+        ..ROOMY
+    };
+    for world in World::both(limits) {
+        let (from, to) = ((world.inside[0], 5_000), (world.peers[0], 80));
+        let port = world.port_of(Protocol::TCP, from, to);
+        let there = tuple(Protocol::TCP, from, to, Zone::INSIDE);
+        let back = tuple(Protocol::TCP, to, (world.outside, port), OUTSIDE);
+        let carries = |flags, sequence, acknowledgement| Packet {
+            len: 40,
+            segment: Some(segment(flags, sequence, acknowledgement)),
+        };
+        let hit = world.nat.lookup(&back).unwrap();
+        let answer = carries(TcpFlags::SYN | TcpFlags::ACK, 7_000, 1_001);
+        world.nat.commit(hit, &answer, world.now).unwrap();
+        let standing = || {
+            let hit = world.nat.lookup(&there).unwrap();
+            (hit.session().filed_under(), hit.session().class())
+        };
+        assert_eq!(standing(), (Class::HalfOpen, Class::HalfOpen));
+
+        // One worker has taken the last segment of the handshake and waits for the mutex; another one,
+        // which has it, looks for a session to give up.
+        let Hit { mut session, .. } = world.nat.lookup(&there).unwrap();
+        let last = carries(TcpFlags::ACK, 1_001, 7_001);
+        let progress = session.advance(Direction::Original, &last, world.now);
+        assert_eq!(progress, Progress::Reclassified);
+        drop(session);
+        assert_eq!(standing(), (Class::HalfOpen, Class::Open));
+        let refused = world.leave(Protocol::UDP, (world.inside[0], 5_001), to);
+        assert_eq!(refused, Err(Refusal::OwnerQuota));
+        assert_eq!(standing(), (Class::Open, Class::Open));
         world.end();
     }
 }
