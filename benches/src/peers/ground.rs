@@ -1,10 +1,10 @@
 //! What a measurement runs on: two containers and something that joins them.
 
-use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use heddle_wire::Family;
 
+use crate::job::Job;
 use crate::problem::Problem;
 use crate::sandbox::{Sandbox, Setup};
 use crate::traffic;
@@ -22,7 +22,7 @@ pub(crate) enum Topology {
 #[derive(Debug)]
 pub(crate) struct Ground {
     /// What joins them, ended with this value: first, so that it need not notice that they end.
-    pub(crate) _joint: Box<dyn Joint>,
+    pub(crate) joint: Box<dyn Joint>,
     pub(crate) client: Sandbox,
     pub(crate) server: Sandbox,
     /// Where the client finds the server.
@@ -32,9 +32,16 @@ pub(crate) struct Ground {
 }
 
 /// Whatever ends when it is dropped.
-pub(crate) trait Joint: Any + std::fmt::Debug {}
+pub(crate) trait Joint: std::fmt::Debug {
+    /// What it has to say for itself when a measurement has failed.
+    fn account(&self) -> Option<String> {
+        None
+    }
+}
 
-impl<T: Any + std::fmt::Debug> Joint for T {}
+impl Joint for Sandbox {}
+
+impl Joint for Job<()> {}
 
 impl Ground {
     /// Where the client finds the server.

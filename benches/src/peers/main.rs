@@ -328,7 +328,12 @@ fn measure(
                         all[place * peers.len() + number].samples.push(sample);
                     }
                     Ok(None) => {}
-                    Err(problem) => note(problems, peer.name(), row.name, &*problem),
+                    Err(problem) => {
+                        note(problems, peer.name(), row.name, &*problem);
+                        if let Some(account) = ground.and_then(|ground| ground.joint.account()) {
+                            eprintln!("{}", account.trim_end());
+                        }
+                    }
                 }
             }
             eprintln!(" {}", row.unit);

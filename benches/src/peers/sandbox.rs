@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use heddle_sys::clock::monotonic;
 use heddle_sys::fdpass;
 use heddle_sys::namespace::{Namespace, NamespaceKind, unshare};
 use heddle_sys::netlink::{LinkChange, Netlink, Route, VethOptions};
@@ -13,6 +14,7 @@ use rustix::event::poll;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock::pause;
 use crate::job::{Job, PATIENCE};
 use crate::problem::Problem;
 
@@ -231,6 +233,36 @@ pub(crate) fn set_up(netlink: &mut Netlink, interface: &str) -> Result<u32, Prob
     )?;
     Ok(link.index)
 }
+
+/// Waits until the kernel has removed the namespaces that ended lately, as far as can be told from
+/// outside: for some time no request about an interface had to wait. Whoever removes a namespace holds
+/// the lock that all such requests take (`rtnl_mutex`) while he waits for RCU, twenty to forty
+/// milliseconds; what is measured meanwhile is the sample before. A machine that is never quiet is
+/// taken as it is.
+pub(crate) fn wait_until_swept() -> Result<(), Problem> {
+    let mut netlink = Netlink::open()?;
+    let begin = monotonic();
+    let mut disturbed = begin;
+    loop {
+        let asked = monotonic();
+        set_up(&mut netlink, "lo")?;
+        let answered = monotonic();
+        if answered - asked > AT_ONCE {
+            disturbed = answered;
+        }
+        if answered - disturbed >= QUIET || answered - begin >= PATIENCE {
+            return Ok(());
+        }
+        pause(PAUSE);
+    }
+}
+
+/// How long an interface's lock may keep a request that nobody is before.
+const AT_ONCE: Duration = Duration::from_millis(2);
+
+/// How long nobody may be before, and how often that is looked at meanwhile.
+const QUIET: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Waits until an interface can send.
 pub(crate) fn wait_running(netlink: &mut Netlink, interface: &str) -> Result<(), Problem> {

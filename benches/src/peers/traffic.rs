@@ -31,7 +31,7 @@ const BATCH: u32 = 64;
 /// How long one side may wait for the other.
 const STALL: Duration = Duration::from_secs(1);
 
-/// How long a reader waits for the next datagram before it takes the last one for the last.
+/// How long a reader waits for another datagram behind the end.
 const QUIET: Duration = Duration::from_millis(400);
 
 /// Octets of datagrams that may wait for the reader.
@@ -203,17 +203,19 @@ pub(crate) fn bind(at: SocketAddr) -> Result<OwnedFd, Problem> {
     Ok(socket.into())
 }
 
-/// Reads datagrams until no more come: how many.
-pub(crate) fn count(socket: OwnedFd) -> Result<u64, Problem> {
+/// Reads datagrams until the sender has `ended` and no more come: how many. Not before: a reader that
+/// takes a pause for the end has the sender told that nobody listens any more.
+pub(crate) fn count(socket: OwnedFd, ended: OwnedFd) -> Result<u64, Problem> {
     let socket = UdpSocket::from(socket);
-    if !wait_readable(socket.as_fd(), Some(STALL))? {
-        return Ok(0);
-    }
     let (mut count, mut space) = (0, [0; SMALL.len()]);
     loop {
         match socket.recv(&mut space) {
             Ok(_) => count += 1,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if wait_readable(ended.as_fd(), Some(Duration::ZERO))? {
+                    return Ok(count);
+                }
+            }
             Err(error) => return Err(error.into()),
         }
     }

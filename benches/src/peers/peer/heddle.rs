@@ -13,11 +13,12 @@ use super::{CROWD, EndpointKind, Peer, resident};
 use crate::behaviour::{Arrangement, Flow, OUTSIDE_MTU, PUBLISHED, Station, Translator};
 use crate::clock::wait_until;
 use crate::ground::{
-    CLIENT, GATEWAY, Ground, INSIDE, OUTSIDE, OUTSIDE_SERVER, PREFIX, SERVER, Topology, inside, of,
+    CLIENT, GATEWAY, Ground, INSIDE, Joint, OUTSIDE, OUTSIDE_SERVER, PREFIX, SERVER, Topology,
+    inside, of,
 };
 use crate::job::{self, Job};
 use crate::problem::Problem;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, wait_until_swept};
 use crate::stage::Stage;
 use crate::traffic;
 
@@ -56,7 +57,7 @@ impl Peer for Heddle {
             client,
             server,
             target,
-            _joint: Box::new(daemon),
+            joint: Box::new(daemon),
         }
         .prove()
         .map(Some)
@@ -88,6 +89,7 @@ impl Peer for Heddle {
         let daemon = Daemon::start(stage)?;
         daemon.network(&["--internal"])?;
         let client = Sandbox::new()?;
+        wait_until_swept()?;
         let begin = monotonic();
         daemon.attach(&client, "client", CLIENT)?;
         client.run(|| traffic::ping(of(GATEWAY, family)))?;
@@ -113,6 +115,8 @@ impl Peer for Heddle {
 struct Daemon {
     directory: tempfile::TempDir,
     process: Job<()>,
+    /// The process that carries frames: the keeper makes another one if it ends.
+    carrier: u32,
 }
 
 impl Daemon {
@@ -134,7 +138,11 @@ impl Daemon {
             command.args(["--workers", &workers.to_string()]);
         }
         let process = Job::execute(command, || Ok(()))?;
-        let daemon = Daemon { directory, process };
+        let mut daemon = Daemon {
+            directory,
+            process,
+            carrier: 0,
+        };
         wait_until("the daemon answers", || {
             if daemon.process.has_ended() {
                 let said = std::fs::read_to_string(daemon.directory.path().join("log"))?;
@@ -142,6 +150,7 @@ impl Daemon {
             }
             Ok(std::os::unix::net::UnixStream::connect(daemon.socket()).is_ok())
         })?;
+        daemon.carrier = daemon.processes()?[0];
         Ok(daemon)
     }
 
@@ -191,6 +200,20 @@ impl Daemon {
         let pid = |key: &str| status[key].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let daemon = pid("pid").ok_or("the status names no process")?;
         Ok([daemon].into_iter().chain(pid("keeper")).collect())
+    }
+}
+
+impl Joint for Daemon {
+    /// Whether it had to be started again, what it has dropped, and its log.
+    fn account(&self) -> Option<String> {
+        let carrier = match self.processes() {
+            Ok(processes) if processes[0] == self.carrier => String::new(),
+            Ok(processes) => format!("it came back as process {}\n", processes[0]),
+            Err(problem) => format!("{problem}\n"),
+        };
+        let drops = self.call(&["drops"]).unwrap_or_default();
+        let log = std::fs::read_to_string(self.directory.path().join("log"));
+        Some(carrier + &drops + &log.unwrap_or_default())
     }
 }
 

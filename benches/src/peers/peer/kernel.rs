@@ -17,7 +17,7 @@ use crate::ground::{
 };
 use crate::job;
 use crate::problem::Problem;
-use crate::sandbox::{INTERFACE, Sandbox, Setup, set_up, veth, wait_running};
+use crate::sandbox::{INTERFACE, Sandbox, Setup, set_up, veth, wait_running, wait_until_swept};
 use crate::stage::Stage;
 use crate::traffic;
 
@@ -111,7 +111,7 @@ impl Peer for Kernel {
             client,
             server,
             target,
-            _joint: Box::new(yard),
+            joint: Box::new(yard),
         }
         .prove()
         .map(Some)
@@ -157,6 +157,7 @@ impl Peer for Kernel {
         let (client, yard) = (Sandbox::new()?, Sandbox::new()?);
         make_bridge(&yard)?;
         yard.configure("br0", &router(GATEWAY))?;
+        wait_until_swept()?;
         let begin = monotonic();
         plug(&yard, "p1", &client)?;
         client.configure(INTERFACE, &setup(CLIENT))?;

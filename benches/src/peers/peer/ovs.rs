@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::{CROWD, Peer, find, resident};
 use crate::clock::wait_until;
-use crate::ground::{CLIENT, Ground, SERVER, Topology, inside, setup};
+use crate::ground::{CLIENT, Ground, Joint, SERVER, Topology, inside, setup};
 use crate::job::{self, Job};
 use crate::problem::Problem;
 use crate::sandbox::{INTERFACE, Sandbox, set_up, veth, wait_running};
@@ -38,7 +38,7 @@ impl Peer for Ovs {
             client,
             server,
             target: SERVER,
-            _joint: Box::new(switch),
+            joint: Box::new(switch),
         }
         .prove()
         .map(Some)
@@ -65,6 +65,8 @@ struct Switch {
     _yard: Sandbox,
     _directory: tempfile::TempDir,
 }
+
+impl Joint for Switch {}
 
 impl Switch {
     fn start(

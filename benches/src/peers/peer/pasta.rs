@@ -18,7 +18,7 @@ use super::Peer;
 use crate::ground::{OUTSIDE, OUTSIDE_SERVER, of, setup};
 use crate::job::Job;
 use crate::problem::Problem;
-use crate::sandbox::{INTERFACE, Setup, configure, set_up, veth};
+use crate::sandbox::{INTERFACE, Setup, configure, set_up, veth, wait_until_swept};
 use crate::stage::Stage;
 
 /// Addresses of the host that the container does not take for its own (RFC 5737, RFC 3849).
@@ -65,6 +65,7 @@ impl Peer for Pasta {
             .stdin(Stdio::null())
             .stdout(File::create(&said)?)
             .stderr(File::create(&log)?);
+        wait_until_swept()?;
         let begin = Job::spawn(|| run_to_the_last(command))?.join()?;
         match fs::read_to_string(&said)?.trim().parse::<u64>() {
             Ok(end) => Ok(Some(Duration::from_nanos(end - begin).as_secs_f64())),

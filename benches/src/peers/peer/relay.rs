@@ -65,7 +65,7 @@ impl Peer for Relay {
             client,
             server,
             target: SERVER,
-            _joint: Box::new(job),
+            joint: Box::new(job),
         }
         .prove()
         .map(Some)

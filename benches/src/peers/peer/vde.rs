@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::{CROWD, Peer, resident};
 use crate::clock::wait_until;
-use crate::ground::{CLIENT, Ground, SERVER, Topology, inside, setup};
+use crate::ground::{CLIENT, Ground, Joint, SERVER, Topology, inside, setup};
 use crate::job::Job;
 use crate::problem::Problem;
 use crate::sandbox::{INTERFACE, Sandbox};
@@ -35,7 +35,7 @@ impl Peer for Vde {
             client,
             server,
             target: SERVER,
-            _joint: Box::new(switch),
+            joint: Box::new(switch),
         }
         .prove()
         .map(Some)
@@ -62,6 +62,8 @@ struct Switch {
     _console: std::io::PipeWriter,
     _directory: tempfile::TempDir,
 }
+
+impl Joint for Switch {}
 
 impl Switch {
     /// Makes its TAPs in a namespace of its own, from where they are moved into the containers; they

@@ -15,8 +15,10 @@ const TIME: Duration = Duration::from_millis(1500);
 pub(super) fn measure(ground: &Ground, at: SocketAddr) -> Result<Sample, Problem> {
     let socket = ground.server.bring_one(|| traffic::bind(at))?;
     let before = Used::now(&ground.switch)?;
-    let sink = Job::spawn(|| traffic::count(socket))?;
+    let (ended, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let sink = Job::spawn(|| traffic::count(socket, ended))?;
     let (sent, seconds) = ground.client.run(|| traffic::blast(at, TIME))?;
+    rustix::io::write(&end, b"that was all")?;
     let arrived = sink.join()?;
     if arrived == 0 || arrived > sent {
         return Err(format!("{sent} frames were sent and {arrived} arrived").into());
