@@ -28,6 +28,9 @@ const ORPHAN_SECONDS: &str = "5";
 /// How long a daemon may take to end.
 const END_TIME: Duration = Duration::from_secs(3);
 
+/// Addresses of a network that nobody is in.
+const NARROW: [&str; 2] = ["10.8.0.0/24", "fd08::/64"];
+
 pub(super) struct Heddle;
 
 impl Peer for Heddle {
@@ -67,10 +70,15 @@ impl Peer for Heddle {
         let insiders = [Sandbox::new()?, Sandbox::new()?, Sandbox::new()?];
         let outside = Sandbox::new()?;
         let daemon = Daemon::start(stage)?;
-        let mtu = format!("mtu={OUTSIDE_MTU}");
         let arguments = uplink(&outside);
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        arguments.extend(["-o", &mtu]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        // The link outside is as wide as the first network that goes out by it.
+        let [v4, v6] = NARROW;
+        let first = [
+            "network", "create", "narrow", "--subnet", v4, "--subnet", v6,
+        ];
+        let mtu = format!("mtu={OUTSIDE_MTU}");
+        daemon.call(&[&first[..], &arguments, &["-o", &mtu]].concat())?;
         daemon.network(&arguments)?;
         let names = ["a", "b", "c"];
         for ((sandbox, name), station) in insiders.iter().zip(names).zip(Station::INSIDE) {

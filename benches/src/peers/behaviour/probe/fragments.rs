@@ -53,6 +53,8 @@ struct Whole {
     data: Vec<u8>,
     /// Whether its checksum is right.
     is_sound: bool,
+    /// What its parts had in common, if it came in some.
+    id: Option<u32>,
 }
 
 /// Puts datagrams together again, as a careless receiver does: what was there first stays.
@@ -86,7 +88,7 @@ impl Reassembly {
             && ip.protocol == Protocol::UDP;
         let part = ip.payload(&heard.frame).filter(|_| right)?;
         let (id, offset, last) = match ip.fragment {
-            Fragment::Whole => return self.read(part),
+            Fragment::Whole => return self.read(part, None),
             Fragment::First { id } => (id, 0, false),
             Fragment::Later { id, offset, last } => (id, usize::from(offset), last),
         };
@@ -102,11 +104,15 @@ impl Reassembly {
             whole.extend(part.get(known..).unwrap_or_default());
         }
         let is_whole = *len == Some(whole.len());
-        if is_whole { self.read(&whole) } else { None }
+        if is_whole {
+            self.read(&whole, Some(id))
+        } else {
+            None
+        }
     }
 
     /// Reads a whole UDP datagram.
-    fn read(&self, segment: &[u8]) -> Option<Whole> {
+    fn read(&self, segment: &[u8], id: Option<u32>) -> Option<Whole> {
         let any = MacAddr::BROADCAST;
         let packet = Link::new(any, any).ip(self.source, self.destination);
         let frame = packet.frame(Protocol::UDP, segment);
@@ -119,6 +125,7 @@ impl Reassembly {
             ports: (udp.source_port, udp.destination_port),
             data: segment.get(8..)?.to_vec(),
             is_sound: transport_checksum_is_valid(&frame, ip),
+            id,
         })
     }
 }
@@ -165,12 +172,9 @@ pub(super) fn inward(scene: &mut Scene<'_>) -> Outcome {
         let path = (Station::Outside, Station::A);
         let ends = (far, Station::A.address(scene.family));
         let whole = carried(scene, path, &frames, ends)?;
-        let right = Whole {
-            ports: (PORT, port),
-            data: content(),
-            is_sound: true,
-        };
-        if whole != Some(right) {
+        let is_right =
+            |whole: Whole| whole.ports == (PORT, port) && whole.data == content() && whole.is_sound;
+        if !whole.is_some_and(is_right) {
             return fail(format!("lost when its parts come in the order {order:?}"));
         }
     }
@@ -197,6 +201,24 @@ pub(super) fn overlap(scene: &mut Scene<'_>) -> Outcome {
     frames.insert(2, early);
     let whole = carried(scene, path, &frames, ends)?;
     require(whole.is_none(), "a datagram whose parts overlap passes")
+}
+
+/// Two hosts number their datagrams alike; the receiver must be able to tell them apart.
+pub(super) fn identification(scene: &mut Scene<'_>) -> Outcome {
+    let (far, own) = (server(scene.family), outside(scene.family));
+    let mut seen = Vec::new();
+    for host in [Station::A, Station::B] {
+        let port = scene.port();
+        let frames = parts(&scene.outward(host, far), 0x5a5a, port, PORT);
+        let path = (host, Station::Outside);
+        let whole = carried(scene, path, &frames, (own, far))?;
+        seen.push(whole.and_then(|whole| whole.id));
+    }
+    match seen[..] {
+        [Some(one), Some(other)] if one != other => pass(),
+        [Some(one), Some(_)] => fail(format!("both are number {one:#x}")),
+        _ => fail("no datagram in parts passes at all"),
+    }
 }
 
 /// Octets of payload that make a datagram which fits inside and not outside.
@@ -238,7 +260,8 @@ pub(super) fn cut(scene: &mut Scene<'_>) -> Outcome {
     let port = scene.port();
     let far = server(scene.family);
     let data = too_much(scene.family);
-    let frame = scene.outward(Station::A, far).udp(port, PORT, &data);
+    let packet = scene.outward(Station::A, far).may_fragment();
+    let frame = packet.udp(port, PORT, &data);
     let path = (Station::A, Station::Outside);
     let ends = (outside(scene.family), far);
     let whole = carried(scene, path, &[frame], ends)?;

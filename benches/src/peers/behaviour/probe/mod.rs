@@ -360,6 +360,12 @@ const FRAGMENTS: &[Probe] = &[
         fragments::overlap,
     ),
     probe(
+        "identification",
+        "datagrams in parts of two hosts that number theirs alike stay apart",
+        "RFC 6864 §5.3.1",
+        fragments::identification,
+    ),
+    probe(
         "too-big",
         "who sends more than fits is told what fits",
         "RFC 4787 REQ-13",
