@@ -229,14 +229,16 @@ impl Session {
     #[inline]
     pub(crate) fn matches(&self, direction: Direction, tuple: &Tuple) -> bool {
         let first = direction.index() * 2;
-        let [source, destination] = [self.addresses[first], self.addresses[first + 1]];
-        let (of_source, of_destination) = (tuple.source.bits(), tuple.destination.bits());
-        source == [high(of_source), low(of_source)]
-            && destination == [high(of_destination), low(of_destination)]
-            && self.ports[first] == tuple.source_port
-            && self.ports[first + 1] == tuple.destination_port
-            && self.zones[direction.index()] == tuple.zone.0
-            && self.protocol == tuple.protocol.0
+        let words = |address: Address| [high(address.bits()), low(address.bits())];
+        let ([a, b], [c, d]) = (self.addresses[first], self.addresses[first + 1]);
+        let ([e, f], [g, h]) = (words(tuple.source), words(tuple.destination));
+        // All of it at once: which part of a wrong candidate differs cannot be foreseen.
+        let addresses = (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h);
+        let ports = (self.ports[first] ^ tuple.source_port)
+            | (self.ports[first + 1] ^ tuple.destination_port)
+            | (self.zones[direction.index()] ^ tuple.zone.0)
+            | u16::from(self.protocol ^ tuple.protocol.0);
+        addresses | u64::from(ports) == 0
     }
 
     /// The tuple of packets of `direction` as they arrive.
@@ -512,10 +514,22 @@ impl Session {
         segment: &tcp::Segment,
         now: Instant,
     ) -> Progress {
+        let shifts = self.shifts();
+        if tcp::is_open(self.state) && tcp::follows(&mut self.windows, shifts, direction, segment) {
+            self.deadline = Stamp::from(now + tcp::ESTABLISHED_TIMEOUT);
+            return Progress::Same;
+        }
+        self.track(direction, segment, now)
+    }
+
+    /// A segment that does more than move the windows of an open connection forward, or else must
+    /// not pass.
+    #[cold]
+    fn track(&mut self, direction: Direction, segment: &tcp::Segment, now: Instant) -> Progress {
         let before = self.class();
         let mut tracking = Tracking {
             windows: self.windows,
-            shifts: [self.shifts & 0xf, self.shifts >> 4],
+            shifts: self.shifts(),
             inside: self.zones.map(|zone| Zone(zone).is_inside()),
         };
         let state = tcp::State::from_byte(self.state);
@@ -533,23 +547,29 @@ impl Session {
         }
     }
 
+    /// Window scale shifts by direction.
+    #[inline]
+    fn shifts(&self) -> [u8; 2] {
+        [self.shifts & 0xf, self.shifts >> 4]
+    }
+
     /// UDP and ICMP queries: the first answer makes the flow replied; only what comes from inside
     /// keeps it alive (RFC 4787 §4.3 REQ-6), except that a published port has nobody inside who
     /// would have to speak first.
     #[inline]
     fn advance_exchange(&mut self, direction: Direction, now: Instant) -> Progress {
-        let before = self.class();
         let dynamic = self.flags & (HOLDS_SOURCE | HOLDS_DESTINATION) != 0;
         if self.is_from_inside(direction) || !dynamic {
             self.deadline = Stamp::from(now + self.silent_timeout());
         }
-        if direction == Direction::Reply {
-            self.state = REPLIED;
+        if direction == Direction::Original || self.state == REPLIED {
+            return Progress::Same;
         }
+        let before = self.class();
+        self.state = REPLIED;
         self.progress_from(before)
     }
 
-    #[inline]
     fn progress_from(&self, before: Class) -> Progress {
         if self.class() == before {
             Progress::Same

@@ -59,28 +59,24 @@ mod simulation;
 mod state;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use heddle_wire::TcpFlags;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub(crate) use self::state::is_open;
 pub use self::state::{CLOSING_TIMEOUT, ESTABLISHED_TIMEOUT, Input, OPENING_TIMEOUT, State};
+pub use self::window::Window;
+pub(crate) use self::window::follows;
+use self::window::{
+    MAX_WINDOW, MAX_WINDOW_SHIFT, acknowledge, is_after, is_between, is_recent, may_acknowledge,
+    move_forward, scaled,
+};
 use crate::tuple::Direction;
-
-/// Smallest look-back of inequality IV. Larger than any unscaled window, so that an acknowledgement
-/// which was overtaken by a full window of others is still taken.
-const ACK_WINDOW: u32 = 66_000;
 
 /// How far a SYN may lie behind what its sender has sent since and still be taken for a late one of
 /// the same connection, and how far ahead for one in its window. No link holds a segment back for
 /// longer; one new connection in 256 is not recognised at its SYN, but at what follows.
 const SYN_WINDOW: u32 = 1 << 24;
-
-/// Largest shift of the window scale option (RFC 7323 §2.3).
-const MAX_WINDOW_SHIFT: u8 = 14;
-
-/// Largest window there is (RFC 7323 §2.3), which keeps all comparisons within half of the sequence
-/// space.
-const MAX_WINDOW: u32 = 1 << 30;
 
 /// The parts of a segment that tracking looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,44 +124,6 @@ impl Segment {
     fn acknowledges(&self) -> bool {
         self.flags.contains(TcpFlags::ACK)
             && !(self.flags.contains(TcpFlags::RST) && self.acknowledgement == 0)
-    }
-}
-
-/// What one end has sent and may send.
-///
-/// `window == 0` means that nothing has been seen from this end yet: a window that is announced as
-/// zero is kept as one.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Window {
-    /// Highest sequence number sent, plus one.
-    pub end: u32,
-    /// Highest sequence number the other end has allowed. Until the other end has answered, the
-    /// octet behind the SYN: what its answer must acknowledge at least.
-    pub edge: u32,
-    /// Largest window this end has announced, in octets.
-    pub window: u32,
-    /// Highest acknowledgement this end has sent. Until it has sent one, the sequence number of the
-    /// other end's SYN.
-    pub acknowledged: u32,
-}
-
-impl Window {
-    #[inline]
-    fn is_known(&self) -> bool {
-        self.window != 0
-    }
-
-    /// Starts over from the SYN of a connection.
-    fn from_syn(segment: &Segment) -> Window {
-        Window {
-            end: segment.end(),
-            edge: segment.sequence.wrapping_add(1),
-            window: u32::from(segment.window).max(1),
-            acknowledged: 0,
-        }
     }
 }
 
@@ -451,72 +409,39 @@ impl Tracking {
     #[inline]
     fn data_is_inside(&self, side: Direction, segment: &Segment) -> bool {
         let (sender, receiver) = (self.sender(side), self.receiver(side));
-        let oldest = sender.end.wrapping_sub(receiver.window).wrapping_sub(1);
-        let two = not_after(oldest, segment.end());
-        self.is_allowed(side, segment) && two
+        sender.allows(segment.sequence) && is_recent(sender, receiver, segment.end())
     }
 
     /// Inequality I.
     #[inline]
     fn is_allowed(&self, side: Direction, segment: &Segment) -> bool {
-        let sender = self.sender(side);
-        not_after(segment.sequence, sender.edge) || not_after(segment.sequence, sender.end)
+        self.sender(side).allows(segment.sequence)
     }
 
     /// Inequalities III and IV.
     #[inline]
     fn acknowledgement_is_inside(&self, side: Direction, segment: &Segment) -> bool {
-        let (sender, receiver) = (self.sender(side), self.receiver(side));
-        let look_back = (2 * sender.window).clamp(ACK_WINDOW, MAX_WINDOW);
-        is_between(
-            sender.acknowledged.wrapping_sub(look_back),
+        may_acknowledge(
+            self.sender(side),
+            self.receiver(side),
             segment.acknowledgement,
-            receiver.end,
         )
     }
 
     /// Moves both windows forward by an accepted segment.
     #[inline]
     fn advance(&mut self, side: Direction, segment: &Segment) {
-        let end = segment.end();
         let announced = self.announced_window(side, segment);
         let [sender, receiver] = self.pair_mut(side);
-
-        sender.window = sender.window.max(announced);
-        if is_after(end, sender.end) {
-            // A sender that goes beyond the edge was allowed to by a window we did not see, or does
-            // not care; what it sends again may lie that much further back.
-            let furthest = if is_after(sender.edge, sender.end) {
-                sender.edge
-            } else {
-                sender.end
-            };
-            if is_after(end, furthest) {
-                let window = receiver.window.saturating_add(end.wrapping_sub(furthest));
-                receiver.window = window.min(MAX_WINDOW);
-            }
-            sender.end = end;
-        }
+        move_forward(sender, receiver, segment.end(), announced);
         if segment.acknowledges() {
-            if is_after(segment.acknowledgement, sender.acknowledged) {
-                sender.acknowledged = segment.acknowledgement;
-            }
-            // Even a closed window may be probed with one octet (RFC 9293 §3.8.6.1).
-            let edge = segment.acknowledgement.wrapping_add(announced.max(1));
-            if is_after(edge, receiver.edge) {
-                receiver.edge = edge;
-            }
+            acknowledge(sender, receiver, segment.acknowledgement, announced);
         }
     }
 
     #[inline]
     fn announced_window(&self, side: Direction, segment: &Segment) -> u32 {
-        let window = u32::from(segment.window);
-        // Scaling is on only when both ends offered it (RFC 7323 §2.2).
-        if self.shifts.contains(&Self::NO_SHIFT) {
-            return window;
-        }
-        window << self.shifts[side.index()].min(MAX_WINDOW_SHIFT)
+        scaled(segment.window, self.shifts, side)
     }
 
     /// Starts the window of `side` from its SYN, and once both ends are known, opens both edges.
@@ -579,22 +504,4 @@ impl Tracking {
             Direction::Reply => [reply, original],
         }
     }
-}
-
-/// `a <= b` in sequence space (RFC 9293 §3.4: arithmetic modulo 2^32).
-#[inline]
-fn not_after(a: u32, b: u32) -> bool {
-    b.wrapping_sub(a) < 1 << 31
-}
-
-/// `a > b` in sequence space.
-#[inline]
-fn is_after(a: u32, b: u32) -> bool {
-    !not_after(a, b)
-}
-
-/// `first <= number <= last` in sequence space.
-#[inline]
-fn is_between(first: u32, number: u32, last: u32) -> bool {
-    not_after(first, number) && not_after(number, last)
 }

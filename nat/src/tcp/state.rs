@@ -193,3 +193,14 @@ impl Input {
         }
     }
 }
+
+/// Whether a connection whose state is this byte is open, half-closed or not: it waits
+/// [`ESTABLISHED_TIMEOUT`], and what is [`Input::Other`] leaves it as it is.
+#[inline]
+pub(crate) fn is_open(state: u8) -> bool {
+    const {
+        assert!(State::OriginalFin as u8 == State::Established as u8 + 1);
+        assert!(State::ReplyFin as u8 == State::Established as u8 + 2);
+    }
+    state.wrapping_sub(State::Established as u8) <= 2
+}

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use heddle_wire::TcpFlags;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-use super::{Input, MAX_WINDOW, Segment, State, Tracking, Verdict};
+use super::{Input, MAX_WINDOW, Segment, State, Tracking, Verdict, Window, follows, is_open};
 use crate::tuple::Direction::{self, Original, Reply};
 
 /// Where the two ends begin in most tests.
@@ -108,11 +108,28 @@ impl Talk {
         self
     }
 
-    /// The verdict; that only an accepted segment changes anything is checked on the way.
+    /// The verdict; that only an accepted segment changes anything is checked on the way, and that the
+    /// short way for open connections leads where the long one does.
     fn see(&mut self, side: Direction, segment: Segment) -> Verdict {
         let before = *self;
         let (state, verdict) = self.tracking.update(self.state, side, &segment);
         self.state = state;
+        if is_open(before.state.to_byte()) {
+            let mut windows = before.tracking.windows;
+            let shifts = before.tracking.shifts;
+            let known = windows.iter().all(Window::is_known);
+            let usual = Input::of(segment.flags) == Input::Other
+                && segment.flags.contains(TcpFlags::ACK)
+                && known
+                && before.tracking.contains(side, &segment);
+            let follows = follows(&mut windows, shifts, side, &segment);
+            assert_eq!(follows, usual, "{segment:?} after {before:?}");
+            let expected = if usual { &*self } else { &before };
+            assert_eq!(
+                windows, expected.tracking.windows,
+                "{segment:?} after {before:?}"
+            );
+        }
         if verdict != Verdict::Accept {
             assert_eq!(self.state, before.state, "{segment:?}");
             assert_eq!(self.tracking, before.tracking, "{segment:?}");
@@ -217,6 +234,15 @@ fn each_phase_has_its_timeout() {
         "in the order of {:?}",
         State::ALL
     );
+}
+
+#[test]
+fn the_open_states_are_those_that_wait_for_hours() {
+    for state in State::ALL {
+        let waits = state.timeout() == super::ESTABLISHED_TIMEOUT;
+        assert_eq!(is_open(state.to_byte()), waits, "{state:?}");
+    }
+    assert!((8..=u8::MAX).all(|byte| !is_open(byte)));
 }
 
 proptest! {

@@ -3,7 +3,8 @@
 use heddle_wire::TcpFlags;
 
 use super::{CLIENT, SERVER, Talk, ack, fin, segment, syn, syn_ack};
-use crate::tcp::{ACK_WINDOW, MAX_WINDOW, Segment, State, Window};
+use crate::tcp::window::ACK_WINDOW;
+use crate::tcp::{MAX_WINDOW, Segment, State, Window};
 use crate::tuple::Direction::{Original, Reply};
 
 #[test]
