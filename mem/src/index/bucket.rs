@@ -75,7 +75,25 @@ impl Bucket {
         self.lanes(|word| word & HIGHEST)
     }
 
+    /// The lanes whose entry has bit `number` of its hash bits set. For the writer.
+    #[inline(always)]
+    pub(super) fn with_bit(&self, number: u32) -> Lanes {
+        self.lanes(|word| have_bit(word, number))
+    }
+
+    /// Empties the lanes of [`with_bit`](Self::with_bit), all of a word at once. For the writer.
+    #[inline(always)]
+    pub(super) fn clear_with_bit(&self, number: u32) {
+        for word in &self.tags {
+            let tags = word.load(Ordering::Relaxed);
+            let gone = (have_bit(tags, number) >> TAG_BITS) * FIELD;
+            // Release: as in `clear`.
+            word.store(tags & !gone, Ordering::Release);
+        }
+    }
+
     /// A lane without an entry.
+    #[inline(always)]
     pub(super) fn vacant(&self) -> Option<usize> {
         self.lanes(|word| !word & HIGHEST).next()
     }
@@ -99,6 +117,7 @@ impl Bucket {
     }
 
     /// The tag in `lane`, if there is an entry. For the writer.
+    #[inline(always)]
     pub(super) fn tag(&self, lane: usize) -> Option<Tag> {
         let (word, shift) = self.field(lane);
         let tag = word.load(Ordering::Relaxed) >> shift & FIELD;
@@ -106,6 +125,7 @@ impl Bucket {
     }
 
     /// Puts an entry into `lane`. For the writer.
+    #[inline(always)]
     pub(super) fn set(&self, lane: usize, tag: Tag, value: u32) {
         self.values[lane].store(value, Ordering::Relaxed);
         let (word, shift) = self.field(lane);
@@ -114,6 +134,7 @@ impl Bucket {
     }
 
     /// Empties `lane`. For the writer.
+    #[inline(always)]
     pub(super) fn clear(&self, lane: usize) {
         let (word, shift) = self.field(lane);
         let others = word.load(Ordering::Relaxed) & !(FIELD << shift);
@@ -121,6 +142,7 @@ impl Bucket {
         word.store(others, Ordering::Release);
     }
 
+    #[inline(always)]
     fn field(&self, lane: usize) -> (&AtomicU64, usize) {
         (&self.tags[lane % WORDS], lane / WORDS * FIELD_BITS as usize)
     }
@@ -136,6 +158,12 @@ impl Bucket {
         self.next
             .store(next.map_or(0, |number| number + 1), Ordering::Release);
     }
+}
+
+/// The "occupied" bits of the fields of a word whose hash bits have bit `number` set.
+#[inline(always)]
+fn have_bit(word: u64, number: u32) -> u64 {
+    word & word << (TAG_BITS - number) & HIGHEST
 }
 
 /// A set of lanes, lowest field first.
@@ -164,7 +192,7 @@ mod tests {
     use proptest::prelude::*;
     use zerocopy::FromZeros;
 
-    use super::{Bucket, LANES, Tag};
+    use super::{Bucket, LANES, TAG_BITS, Tag};
 
     #[test]
     fn a_bucket_is_one_cache_line() {
@@ -233,6 +261,12 @@ mod tests {
             let occupied: Vec<usize> = bucket.occupied().collect();
             prop_assert_eq!(occupied.len(), model.iter().flatten().count());
             prop_assert_eq!(bucket.vacant().is_none(), occupied.len() == LANES);
+            for number in [0, 1, 3, TAG_BITS - 1] {
+                let have = |lane: &usize| bucket.tag(*lane).is_some_and(|tag| tag.bit(number));
+                let mut with: Vec<usize> = bucket.with_bit(number).collect();
+                with.sort_unstable();
+                prop_assert_eq!(with, (0..LANES).filter(have).collect::<Vec<_>>());
+            }
             let matching: Vec<usize> = bucket.matching(Tag::new(wanted)).collect();
             for (lane, entry) in model.into_iter().enumerate() {
                 prop_assert_eq!(bucket.tag(lane), entry.map(|(bits, _)| Tag::new(bits)));
@@ -248,6 +282,11 @@ mod tests {
                         }
                     }
                 }
+            }
+            bucket.clear_with_bit(1);
+            for (lane, entry) in model.into_iter().enumerate() {
+                let stays = entry.map(|(bits, _)| Tag::new(bits)).filter(|tag| !tag.bit(1));
+                prop_assert_eq!(bucket.tag(lane), stays);
             }
         }
     }

@@ -153,22 +153,28 @@ impl IndexWriter {
         }
         // The bit that now decides is the highest of the new bucket's number.
         let bit = new.ilog2();
-        let moves = |tag: Tag| tag.bit(bit - table.tag_shift);
-        let parent = table.bucket(new - (1 << bit));
-
-        let mut end = ChainEnd::of(table, table.bucket(new));
+        let (parent, deciding) = (table.bucket(new - (1 << bit)), bit - table.tag_shift);
+        let mut end = FreshEnd {
+            bucket: table.bucket(new),
+            lane: 0,
+        };
         let mut chain = Some(parent);
         while let Some(bucket) = chain {
-            for lane in bucket.occupied() {
-                if let Some(tag) = bucket.tag(lane).filter(|&tag| moves(tag)) {
-                    end.push(overflow, tag, bucket.value(lane));
+            for lane in bucket.with_bit(deciding) {
+                if let Some(tag) = bucket.tag(lane) {
+                    end.push(table, overflow, tag, bucket.value(lane));
                 }
             }
             chain = table.continuation(bucket);
         }
         // From here on readers look into the new bucket, and only now may entries vanish from the old.
         table.store(table.state().with_one_more().next_phase());
-        erase(table, overflow, parent, moves);
+        if parent.next().is_none() {
+            // The usual chain has one bucket, which may have vacant lanes anywhere.
+            parent.clear_with_bit(deciding);
+        } else {
+            erase(table, overflow, parent, |tag| tag.bit(deciding));
+        }
         table.end_move();
     }
 }
@@ -233,7 +239,27 @@ impl<'table> ChainEnd<'table> {
     }
 }
 
+/// The last bucket of a chain that is being made: its lanes from `lane` on are vacant.
+struct FreshEnd<'table> {
+    bucket: &'table Bucket,
+    lane: usize,
+}
+
+impl<'table> FreshEnd<'table> {
+    #[inline(always)]
+    fn push(&mut self, table: &'table Table, overflow: &mut FreeList, tag: Tag, value: u32) {
+        if self.lane == LANES {
+            let (number, next) = take_overflow(table, overflow);
+            self.bucket.link(Some(number));
+            (self.bucket, self.lane) = (next, 0);
+        }
+        self.bucket.set(self.lane, tag, value);
+        self.lane += 1;
+    }
+}
+
 /// An empty bucket from the pool.
+#[cold]
 fn take_overflow<'table>(table: &'table Table, overflow: &mut FreeList) -> (u32, &'table Bucket) {
     let number = overflow.reuse().or_else(|| {
         let number = overflow.extend().ok()?;
