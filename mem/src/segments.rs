@@ -92,10 +92,16 @@ impl<T: Zeroed> Segments<T> {
     /// # Errors
     ///
     /// The system refuses the memory.
+    #[inline]
     pub fn ensure(&self, index: u32) -> io::Result<()> {
         if self.locate(index).is_some() {
             return Ok(());
         }
+        self.extend_to(index)
+    }
+
+    #[cold]
+    fn extend_to(&self, index: u32) -> io::Result<()> {
         let Some(place) = index.checked_add(self.first) else {
             return Err(io::ErrorKind::OutOfMemory.into());
         };

@@ -40,6 +40,7 @@ use std::{
     sync::PoisonError,
 };
 
+use crossbeam_utils::CachePadded;
 use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
@@ -69,14 +70,20 @@ pub trait Record: FromZeros + IntoBytes + Immutable + KnownLayout + Copy + Send 
 /// A bounded store of records, each under its own lock, shared by all threads through `&self`.
 pub struct Slab<R: Record> {
     slots: Segments<Slot<R>>,
-    /// Taken only to hand out and take back; lookups do not come near it.
+    limit: u32,
+    /// Written whenever a slot is handed out or taken back, and so in a cache line of its own: lookups
+    /// on other processors do not come near it.
+    count: CachePadded<Count>,
+    #[cfg(all(debug_assertions, not(loom), not(miri)))]
+    leaf: leaf::LeafCheck,
+}
+
+/// Which slots are whose.
+struct Count {
     free: Mutex<FreeList>,
     /// A copy of what the list counts, for those who only want to know.
     held: AtomicU32,
     extent: AtomicU32,
-    limit: u32,
-    #[cfg(all(debug_assertions, not(loom), not(miri)))]
-    leaf: leaf::LeafCheck,
 }
 
 impl<R: Record> Slab<R> {
@@ -85,10 +92,12 @@ impl<R: Record> Slab<R> {
     pub fn new(limit: u32) -> Self {
         Self {
             slots: Segments::new(limit.min(FIRST_CHUNK)),
-            free: Mutex::new(FreeList::new()),
-            held: AtomicU32::new(0),
-            extent: AtomicU32::new(0),
             limit,
+            count: CachePadded::new(Count {
+                free: Mutex::new(FreeList::new()),
+                held: AtomicU32::new(0),
+                extent: AtomicU32::new(0),
+            }),
             #[cfg(all(debug_assertions, not(loom), not(miri)))]
             leaf: leaf::LeafCheck::default(),
         }
@@ -101,6 +110,16 @@ impl<R: Record> Slab<R> {
         let slot = self.take_number()?;
         // Under the lock, as every change of the byte: a stranger with an old number may hold it.
         self.lock(slot).held.unlocked = IN_USE;
+        Some(slot)
+    }
+
+    /// Hands out a slot that has `record`, in one go. `None` as for [`allocate`](Self::allocate).
+    #[must_use]
+    pub fn insert(&self, record: &R) -> Option<u32> {
+        let slot = self.take_number()?;
+        let mut guard = self.lock(slot);
+        *guard = *record;
+        guard.held.unlocked = IN_USE;
         Some(slot)
     }
 
@@ -122,7 +141,7 @@ impl<R: Record> Slab<R> {
         }
         let mut free = self.free_list();
         free.give_back(slot);
-        self.held.store(free.held(), Ordering::Relaxed);
+        self.count.held.store(free.held(), Ordering::Relaxed);
     }
 
     /// Waits for the lock of the record at `slot` and takes it.
@@ -188,7 +207,7 @@ impl<R: Record> Slab<R> {
     /// Records in use.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.held.load(Ordering::Relaxed)
+        self.count.held.load(Ordering::Relaxed)
     }
 
     /// Whether no record is in use.
@@ -201,7 +220,7 @@ impl<R: Record> Slab<R> {
     /// to here, and skips those that are zero.
     #[must_use]
     pub fn extent(&self) -> u32 {
-        self.extent.load(Ordering::Acquire)
+        self.count.extent.load(Ordering::Acquire)
     }
 
     /// Octets that a record takes, its lock included.
@@ -232,14 +251,17 @@ impl<R: Record> Slab<R> {
             }
             None => return None,
         };
-        self.held.store(free.held(), Ordering::Relaxed);
+        self.count.held.store(free.held(), Ordering::Relaxed);
         // Release: whoever walks up to the extent finds the slots mapped.
-        self.extent.store(free.extent(), Ordering::Release);
+        self.count.extent.store(free.extent(), Ordering::Release);
         Some(number)
     }
 
     fn free_list(&self) -> MutexGuard<'_, FreeList> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        self.count
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline(always)]

@@ -37,6 +37,17 @@ impl Session {
 }
 
 #[test]
+fn a_record_is_put_into_a_slot_in_one_go() {
+    let slab = Slab::new(2);
+    let slots = [5, 6].map(|key| slab.insert(&Session::new(key)).unwrap());
+    assert_eq!(slots.map(|slot| *slab.lock(slot)), [5, 6].map(Session::new));
+    assert_eq!(slab.insert(&Session::new(7)), None, "there is a limit");
+    slab.free(slots[0]);
+    assert_eq!(slab.insert(&Session::new(8)), Some(slots[0]));
+    assert_eq!((slab.len(), *slab.lock(slots[0])), (2, Session::new(8)));
+}
+
+#[test]
 fn a_record_keeps_what_is_written_until_it_is_freed() {
     let slab = Slab::<Session>::new(10);
     let slot = slab.allocate().unwrap();
