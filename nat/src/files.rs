@@ -118,7 +118,7 @@ impl Files {
         slot: u32,
         session: &Session,
     ) {
-        let [_, destination] = self.mappings_of(hash, session);
+        let [_, destination] = self.mappings_of(session);
         if let Some((id, peer)) = destination {
             self.mappings.grant(hash, sessions, id, peer, slot);
         }
@@ -137,14 +137,14 @@ impl Files {
             let entry = Entry { slot, direction };
             let was_there = self
                 .index
-                .remove(hash.hash(&session.tuple(direction).words()), entry.pack());
+                .remove(session.tuple(direction).hash(hash), entry.pack());
             debug_assert!(was_there, "a session is indexed by both tuples");
         }
         let shelf = Shelf::of(hash, session, session.filed_under());
         if let Some(owner) = self.owners.get_mut(usize::from(session.owner().0)) {
             owner.remove(&mut self.links, slot, shelf);
         }
-        let [source, destination] = self.mappings_of(hash, session);
+        let [source, destination] = self.mappings_of(session);
         if let Some((id, peer)) = source {
             self.mappings.revoke(hash, sessions, id, peer, slot);
         }
@@ -158,7 +158,7 @@ impl Files {
 
     /// The mappings that a session holds, of its original source and of its original destination, and
     /// whom the inside of each speaks to.
-    fn mappings_of(&self, hash: &KeyedHash, session: &Session) -> [Option<(u32, Address)>; 2] {
+    fn mappings_of(&self, session: &Session) -> [Option<(u32, Address)>; 2] {
         let original = session.tuple(Direction::Original);
         let reply = session.tuple(Direction::Reply);
         let source = |id| Some((id, original.destination));
@@ -170,7 +170,6 @@ impl Files {
             Held::Both(id) => {
                 let (of_source, _) = self.mappings.get(id);
                 let other = self.mappings.by_outside(
-                    hash,
                     of_source.zone,
                     original.protocol,
                     original.destination,

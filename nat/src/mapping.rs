@@ -30,7 +30,7 @@ use crate::permission::Permissions;
 use crate::ports::{Exhausted, PortPool, Wish};
 use crate::published::Published;
 use crate::session::{Session, Side};
-use crate::tuple::{QUERY_KINDS, Zone, high, low};
+use crate::tuple::{QUERY_KINDS, Zone, hash_pair, high, low};
 
 /// Sessions that a mapping remembers itself.
 const RECENT: usize = 2;
@@ -78,7 +78,6 @@ type PoolKey = (Zone, Address, u8);
 pub(crate) struct Mappings {
     records: Slab<Mapping>,
     by_inside: IndexWriter,
-    by_outside: IndexWriter,
     permissions: Permissions,
     pools: BTreeMap<PoolKey, PortPool>,
     /// How many each owner holds.
@@ -155,7 +154,6 @@ impl Mappings {
         Mappings {
             records: Slab::new(limit),
             by_inside: Index::new(INITIAL_BUCKETS).1,
-            by_outside: Index::new(INITIAL_BUCKETS).1,
             permissions: Permissions::new(limit),
             pools: BTreeMap::new(),
             holdings: Vec::new(),
@@ -181,9 +179,9 @@ impl Mappings {
             .map_or(0, PortPool::used)
     }
 
-    /// The mapping of an inside address and port at an outside address.
-    pub(crate) fn by_inside(&self, hash: &KeyedHash, wanted: &Wanted) -> Option<Found> {
-        self.by_inside.find(hash.hash(&inside_words(wanted)), |id| {
+    /// The mapping of an inside address and port at an outside address. `key` is its [`inside_key`].
+    pub(crate) fn by_inside(&self, key: u64, wanted: &Wanted) -> Option<Found> {
+        self.by_inside.find(key, |id| {
             let found = self.records.lock(id);
             let same = found.inside == halves(wanted.inside)
                 && found.inside_port == wanted.inside_port
@@ -197,21 +195,13 @@ impl Mappings {
     /// The mapping that an outside address and port belongs to.
     pub(crate) fn by_outside(
         &self,
-        hash: &KeyedHash,
         zone: Zone,
         protocol: Protocol,
         outside: Address,
         port: u16,
     ) -> Option<Found> {
-        let words = outside_words(zone, protocol, outside, port);
-        self.by_outside.find(hash.hash(&words), |id| {
-            let found = self.records.lock(id);
-            let same = found.outside == halves(outside)
-                && found.outside_port == port
-                && found.zone == zone.0
-                && found.protocol == protocol.0;
-            same.then(|| found.found(id))
-        })
+        let pool = self.pools.get(&(zone, outside, protocol.0))?;
+        pool.mapping_at(port).map(|id| self.get(id).0)
     }
 
     /// The mapping with this number, and how many sessions hold it.
@@ -224,7 +214,7 @@ impl Mappings {
     /// adds one at once with [`Self::hold`], or takes it back with [`Self::abandon`].
     pub(crate) fn create(
         &mut self,
-        hash: &KeyedHash,
+        key: u64,
         wanted: &Wanted,
         grounds: &Grounds<'_>,
         now: Instant,
@@ -238,7 +228,7 @@ impl Mappings {
         } = *wanted;
         let wish = Wish {
             preferred,
-            owner: fingerprint(hash, wanted.inside, preferred),
+            owner: fingerprint(key),
             random: grounds.random,
             is_modest: grounds.is_modest,
         };
@@ -248,13 +238,13 @@ impl Mappings {
             .entry((zone, outside, protocol.0))
             .or_insert_with(|| PortPool::new(protocol));
         let port = pool.allocate(&wish, reserved, now)?;
-        self.enter(hash, wanted, port)
+        self.enter(key, wanted, port)
     }
 
     /// Makes a mapping at a port that an older one of the same owner has just given up.
     pub(crate) fn take_over(
         &mut self,
-        hash: &KeyedHash,
+        key: u64,
         wanted: &Wanted,
         port: u16,
     ) -> Result<Found, NoMapping> {
@@ -263,7 +253,7 @@ impl Mappings {
             .get_mut(&(wanted.zone, wanted.outside, wanted.protocol.0))
             .ok_or(Exhausted)?;
         let port = pool.take_over(port)?;
-        self.enter(hash, wanted, port)
+        self.enter(key, wanted, port)
     }
 
     /// Whether the outside port of `mapping` would do for `wanted`, were it free.
@@ -287,18 +277,7 @@ impl Mappings {
                 .is_some_and(|pool| pool.are_alike(mapping.outside_port, wanted.inside_port))
     }
 
-    fn enter(
-        &mut self,
-        hash: &KeyedHash,
-        wanted: &Wanted,
-        outside_port: u16,
-    ) -> Result<Found, NoMapping> {
-        let Some(id) = self.records.allocate() else {
-            if let Some(pool) = self.pool_of(wanted.zone, wanted.outside, wanted.protocol) {
-                pool.put_back(outside_port);
-            }
-            return Err(NoMapping::TableFull);
-        };
+    fn enter(&mut self, key: u64, wanted: &Wanted, outside_port: u16) -> Result<Found, NoMapping> {
         let mapping = Mapping {
             inside: halves(wanted.inside),
             outside: halves(wanted.outside),
@@ -311,10 +290,15 @@ impl Mappings {
             protocol: wanted.protocol.0,
             _reserved: [0; 3],
         };
-        *self.records.lock(id) = mapping;
-        let outside = outside_words(wanted.zone, wanted.protocol, wanted.outside, outside_port);
-        self.by_inside.insert(hash.hash(&inside_words(wanted)), id);
-        self.by_outside.insert(hash.hash(&outside), id);
+        let id = self.records.insert(&mapping);
+        if let Some(pool) = self.pool_of(wanted.zone, wanted.outside, wanted.protocol) {
+            match id {
+                Some(id) => pool.assign(outside_port, id),
+                None => pool.put_back(outside_port),
+            }
+        }
+        let id = id.ok_or(NoMapping::TableFull)?;
+        self.by_inside.insert(key, id);
         let owner = usize::from(wanted.owner.0);
         if self.holdings.len() <= owner {
             self.holdings.resize(owner + 1, 0);
@@ -335,8 +319,8 @@ impl Mappings {
         let is_last = mapping.sessions == 0;
         drop(mapping);
         if is_last {
-            let found = self.remove(hash, id);
-            let owner = fingerprint(hash, found.inside, found.inside_port);
+            let (found, key) = self.remove(hash, id);
+            let owner = fingerprint(key);
             if let Some(pool) = self.pool_of(found.zone, found.outside, found.protocol) {
                 pool.release(found.outside_port, owner, now);
             }
@@ -349,7 +333,7 @@ impl Mappings {
         if self.records.lock(id).sessions != 0 {
             return;
         }
-        let found = self.remove(hash, id);
+        let (found, _) = self.remove(hash, id);
         if let Some(pool) = self.pool_of(found.zone, found.outside, found.protocol) {
             pool.put_back(found.outside_port);
         }
@@ -365,7 +349,8 @@ impl Mappings {
         }
     }
 
-    fn remove(&mut self, hash: &KeyedHash, id: u32) -> Found {
+    /// Ends a mapping, except that its port is still taken. Also returns the [`inside_key`].
+    fn remove(&mut self, hash: &KeyedHash, id: u32) -> (Found, u64) {
         let (found, _) = self.get(id);
         let wanted = Wanted {
             protocol: found.protocol,
@@ -375,21 +360,12 @@ impl Mappings {
             outside: found.outside,
             owner: found.owner,
         };
-        let outside = outside_words(
-            found.zone,
-            found.protocol,
-            found.outside,
-            found.outside_port,
-        );
-        let was_inside = self.by_inside.remove(hash.hash(&inside_words(&wanted)), id);
-        let was_outside = self.by_outside.remove(hash.hash(&outside), id);
-        debug_assert!(
-            was_inside && was_outside,
-            "every mapping is in both indexes"
-        );
+        let key = inside_key(hash, &wanted);
+        let was_there = self.by_inside.remove(key, id);
+        debug_assert!(was_there, "every mapping is in the index");
         self.records.free(id);
         self.holdings[usize::from(found.owner.0)] -= 1;
-        found
+        (found, key)
     }
 
     fn pool_of(
@@ -460,22 +436,19 @@ impl Mappings {
     pub(crate) fn memory_bound(&self) -> usize {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         (limit.saturating_mul(Mappings::octets_per_mapping()))
-            .saturating_add(4 * Index::memory_bound(0))
+            .saturating_add(3 * Index::memory_bound(0))
             .saturating_add(self.pools.len() * PortPool::MOST_MEMORY)
     }
 
     /// Octets that a mapping takes at most, with whom it lets in.
     pub(crate) fn octets_per_mapping() -> usize {
-        Slab::<Mapping>::octets_per_record()
-            + 2 * Index::OCTETS_PER_ENTRY
-            + Permissions::OCTETS_EACH
+        Slab::<Mapping>::octets_per_record() + Index::OCTETS_PER_ENTRY + Permissions::OCTETS_EACH
     }
 
     /// Octets of memory in use.
     pub(crate) fn memory(&self) -> usize {
         self.records.memory()
             + self.by_inside.memory()
-            + self.by_outside.memory()
             + self.permissions.memory()
             + self.pools.values().map(PortPool::memory).sum::<usize>()
             + self.holdings.capacity() * size_of::<u32>()
@@ -501,21 +474,10 @@ fn halves(address: Address) -> [u64; 2] {
     [high(address.bits()), low(address.bits())]
 }
 
-fn inside_words(wanted: &Wanted) -> [u64; 5] {
-    let [a, b] = halves(wanted.inside);
-    let [c, d] = halves(wanted.outside);
-    [
-        a,
-        b,
-        c,
-        d,
-        port_word(wanted.zone, wanted.protocol, wanted.inside_port),
-    ]
-}
-
-fn outside_words(zone: Zone, protocol: Protocol, outside: Address, port: u16) -> [u64; 3] {
-    let [a, b] = halves(outside);
-    [a, b, port_word(zone, protocol, port)]
+/// What the mapping of an inside address and port is filed under.
+pub(crate) fn inside_key(hash: &KeyedHash, wanted: &Wanted) -> u64 {
+    let port = port_word(wanted.zone, wanted.protocol, wanted.inside_port);
+    hash_pair(hash, wanted.inside, wanted.outside, port)
 }
 
 fn port_word(zone: Zone, protocol: Protocol, port: u16) -> u64 {
@@ -523,9 +485,8 @@ fn port_word(zone: Zone, protocol: Protocol, port: u16) -> u64 {
 }
 
 /// Tells one inside address and port from another, for the rest of its port.
-fn fingerprint(hash: &KeyedHash, inside: Address, port: u16) -> u32 {
-    let [a, b] = halves(inside);
-    let [.., c, d, e, f] = hash.hash(&[a, b, u64::from(port)]).to_le_bytes();
+fn fingerprint(key: u64) -> u32 {
+    let [.., c, d, e, f] = key.to_le_bytes();
     u32::from_le_bytes([c, d, e, f])
 }
 

@@ -7,7 +7,7 @@
 use heddle_mem::Instant;
 use heddle_wire::{Address, Rewrite};
 
-use crate::mapping::{Filtering, Found, Grounds, NoMapping, Wanted};
+use crate::mapping::{Filtering, Found, Grounds, NoMapping, Wanted, inside_key};
 use crate::owner::Origin;
 use crate::published::Published;
 use crate::session::{Held, Packet, Session, Side};
@@ -15,7 +15,7 @@ use crate::table::{Nat, Refusal, Tables};
 use crate::tuple::{Direction, Tuple, Zone};
 
 /// Own sessions that are looked at in search of a port to take over.
-const CANDIDATES: usize = 64;
+const CANDIDATES: usize = 32;
 
 /// How the destination of a first packet is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Nat {
         tables
             .files
             .mappings
-            .by_outside(&self.hash, zone, protocol, destination, destination_port)
+            .by_outside(zone, protocol, destination, destination_port)
     }
 
     /// Opens a session for a first packet and says what the packet must read. The caller has made
@@ -151,9 +151,7 @@ impl Nat {
         if !opening.tuple.can_begin() {
             return Err(Refusal::Unsolicited);
         }
-        let result = self.make_session(&mut tables, opening, hash, now);
-        self.publish_deadline(&tables);
-        result
+        self.make_session(&mut tables, opening, hash, now)
     }
 
     fn make_session(
@@ -194,7 +192,6 @@ impl Nat {
         if is_taken {
             return Err(Refusal::Conflict);
         }
-        let slot = self.sessions.allocate().ok_or(Refusal::SessionsExhausted)?;
         let held = match (source, destination) {
             (None, None) => Held::Nothing,
             (Some(source), None) => Held::Source(source.id),
@@ -203,7 +200,8 @@ impl Nat {
         };
         let mut session = Session::new(&opening.tuple, reply, opening.sides, held);
         session.begin(&opening.packet, now);
-        self.insert(tables, slot, &session, [hash, reply_hash], now);
+        let slot = (self.sessions.insert(&session)).ok_or(Refusal::SessionsExhausted)?;
+        self.file(tables, slot, &session, [hash, reply_hash], now);
         let mappings = &mut tables.files.mappings;
         for mapping in [source, destination].into_iter().flatten() {
             mappings.hold(mapping.id);
@@ -312,7 +310,8 @@ impl Nat {
         now: Instant,
     ) -> Result<Found, Refusal> {
         let mappings = &mut tables.files.mappings;
-        if let Some(found) = mappings.by_inside(&self.hash, wanted) {
+        let key = inside_key(&self.hash, wanted);
+        if let Some(found) = mappings.by_inside(key, wanted) {
             return Ok(found);
         }
         let held = mappings.held_by(wanted.owner);
@@ -322,12 +321,12 @@ impl Nat {
                 random: opening.random,
                 is_modest: held < self.limits.guaranteed_per_owner,
             };
-            mappings.create(&self.hash, wanted, &grounds, now)
+            mappings.create(key, wanted, &grounds, now)
         } else {
             Err(NoMapping::PortsExhausted)
         };
         let made = match made {
-            Err(NoMapping::PortsExhausted) => self.take_over(tables, wanted, opening, now),
+            Err(NoMapping::PortsExhausted) => self.take_over(tables, (key, wanted), opening, now),
             made => made,
         };
         made.map_err(|none| match none {
@@ -341,7 +340,7 @@ impl Nat {
     fn take_over(
         &self,
         tables: &mut Tables,
-        wanted: &Wanted,
+        (key, wanted): (u64, &Wanted),
         opening: &Opening<'_>,
         now: Instant,
     ) -> Result<Found, NoMapping> {
@@ -369,7 +368,7 @@ impl Nat {
             .find_map(port_of)
             .ok_or(NoMapping::PortsExhausted)?;
         self.evict(tables, slot, now);
-        tables.files.mappings.take_over(&self.hash, wanted, port)
+        tables.files.mappings.take_over(key, wanted, port)
     }
 }
 

@@ -22,7 +22,8 @@
 //! [`RESERVE`] is not given to who has many already, so that a few who take all they may leave some to
 //! everybody else; resting ports count, because who lets its flows time out has used them up just as well.
 //!
-//! **Work is bounded.** No call does more than one pass over the bitmap. Ports whose rest is over wake
+//! **Work is bounded.** No call does more than one pass over the bitmap, and none passes more than
+//! [a few](PASSED) published ports. Ports whose rest is over wake
 //! [a few](WAKES) at a time, when a port of their class is asked for: a pool that thousands left at
 //! once must not make one packet wait for all of them two minutes later.
 
@@ -49,6 +50,11 @@ const WAKES: usize = 8;
 /// One port in so many is only for those who have few.
 const RESERVE: u32 = 8;
 
+/// Published ports, or ranges of them, that are passed in search of a free one. Each costs a look among all that
+/// is published, so there is an end to it: where more of them lie between a random port and the next free
+/// one, this search has been in vain, and the next one begins elsewhere.
+const PASSED: usize = 16;
+
 /// Ports of one [`Chunk`] of records.
 const CHUNK: usize = 256;
 
@@ -64,7 +70,7 @@ pub(crate) struct PortPool {
     protocol: Protocol,
     /// A bit for each port that is used or rests.
     taken: Box<[u64; WORDS]>,
-    /// Records of ports that rest or have rested, made when first needed.
+    /// Records of ports that are or have been taken, made when first needed.
     chunks: Vec<Option<Box<Chunk>>>,
     /// Resting ports of each class.
     queues: [Queue; 2],
@@ -75,11 +81,11 @@ pub(crate) struct PortPool {
 
 type Chunk = [Rest; CHUNK];
 
-/// What is remembered of a resting port.
+/// What is kept of a port that is used or rests.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rest {
     since: Instant,
-    /// Fingerprint of who had it.
+    /// The mapping that uses it; of a resting one, the fingerprint of who had it.
     owner: u32,
     next: Option<u16>,
     previous: Option<u16>,
@@ -170,6 +176,17 @@ impl PortPool {
         Ok(self.take(port))
     }
 
+    /// Notes which mapping uses a port that was just taken.
+    pub(crate) fn assign(&mut self, port: u16, mapping: u32) {
+        self.rest_mut(port).owner = mapping;
+    }
+
+    /// The mapping that uses a port.
+    pub(crate) fn mapping_at(&self, port: u16) -> Option<u32> {
+        let rest = self.rest(port).filter(|rest| !rest.resting)?;
+        self.is_taken(port).then_some(rest.owner)
+    }
+
     /// Takes a port that rests, whoever had it. The caller has ended the mapping that had it in
     /// favour of another one of the same endpoint.
     pub(crate) fn take_over(&mut self, port: u16) -> Result<u16, Exhausted> {
@@ -255,8 +272,9 @@ impl PortPool {
         reserved: impl Fn(u16) -> Option<u16>,
     ) -> Option<u16> {
         let start = class.pick(random);
-        self.first_free(start..=class.last, &reserved)
-            .or_else(|| self.first_free(class.first..=start, &reserved))
+        let mut passed = 0;
+        self.first_free(start..=class.last, &mut passed, &reserved)
+            .or_else(|| self.first_free(class.first..=start, &mut passed, &reserved))
     }
 
     /// The first port of a range that is neither taken nor reserved. Reserved ranges are passed in
@@ -264,16 +282,19 @@ impl PortPool {
     fn first_free(
         &self,
         range: RangeInclusive<u16>,
+        passed: &mut usize,
         reserved: impl Fn(u16) -> Option<u16>,
     ) -> Option<u16> {
         let (mut start, last) = (*range.start(), *range.end());
-        loop {
+        while *passed < PASSED {
             let port = self.first_vacant(start, last)?;
             let Some(end) = reserved(port) else {
                 return Some(port);
             };
+            *passed += 1;
             start = end.max(port).checked_add(1).filter(|&next| next <= last)?;
         }
+        None
     }
 
     /// The first port from `start` to `last` whose bit is not set.
@@ -299,7 +320,7 @@ impl PortPool {
         reserved: impl Fn(u16) -> Option<u16>,
         now: Instant,
     ) -> Option<u16> {
-        loop {
+        for _ in 0..PASSED {
             let port = if self.protocol == Protocol::TCP {
                 let port = self.queues[class.queue].first?;
                 self.end_rest(port);
@@ -311,6 +332,7 @@ impl PortPool {
                 return Some(port);
             }
         }
+        None
     }
 
     fn class(&self, port: u16) -> Class {

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use heddle_mem::{Guard, Index, Instant, KeyedHash, Slab, Wheel};
 use heddle_wire::{Address, Protocol, Rewrite};
 
@@ -46,6 +47,9 @@ const GRANULARITY: Duration = Duration::from_millis(250);
 /// Sessions that are ended under one hold of the mutex when many are: some ten microseconds.
 const FLUSH_CHUNK: usize = 32;
 
+/// The same for timers that have run out.
+const EXPIRY_CHUNK: usize = 32;
+
 /// Sessions that the index has numbers for: one bit of its entries is the direction, and the wheel
 /// keeps another for itself.
 const MAX_SESSIONS: u32 = (1 << 30) - 1;
@@ -60,9 +64,10 @@ pub struct Nat {
     pub(crate) limits: Limits,
     index: Index,
     pub(crate) sessions: Slab<Session>,
-    tables: Mutex<Tables>,
+    /// In cache lines of its own, like the next: what is above is read for every packet, by all workers.
+    tables: CachePadded<Mutex<Tables>>,
     /// When [`Nat::expire`] wants to be called, in microseconds.
-    next_deadline: AtomicU64,
+    next_deadline: CachePadded<AtomicU64>,
 }
 
 /// What is changed under the mutex.
@@ -152,11 +157,11 @@ impl Nat {
             limits,
             index,
             sessions: Slab::new(limits.sessions),
-            tables: Mutex::new(Tables {
+            tables: CachePadded::new(Mutex::new(Tables {
                 wheel: Wheel::new(now, GRANULARITY),
                 files: Files::new(writer, Mappings::new(limits.sessions)),
-            }),
-            next_deadline: AtomicU64::new(NEVER),
+            })),
+            next_deadline: CachePadded::new(AtomicU64::new(NEVER)),
         }
     }
 
@@ -164,7 +169,7 @@ impl Nat {
     #[inline]
     #[must_use]
     pub fn hash(&self, tuple: &Tuple) -> u64 {
-        self.hash.hash(&tuple.words())
+        tuple.hash(&self.hash)
     }
 
     /// Brings the index bucket of a tuple into the cache.
@@ -178,6 +183,26 @@ impl Nat {
     pub fn prefetch_session(&self, hash: u64) {
         if let Some(value) = self.index.candidate(hash) {
             self.sessions.prefetch(Entry::unpack(value).slot);
+        }
+    }
+
+    /// Brings the buckets and the probable records of a whole burst into the cache.
+    ///
+    /// A lookup among a million sessions waits for memory three times; here the waits of all tuples
+    /// overlap. To be used like this, since a [`Hit`] is a locked record and nobody may hold two:
+    ///
+    /// 1. [`Self::hash`] every tuple of the burst, before any is looked up;
+    /// 2. call this once with all the hashes, in a burst of 16 to 64;
+    /// 3. then, frame by frame, [`Self::lookup_hashed`] with the hash and [`Self::commit`].
+    ///
+    /// A hash that leads nowhere costs a few instructions and does no harm.
+    #[inline]
+    pub fn prefetch_burst(&self, hashes: &[u64]) {
+        for &hash in hashes {
+            self.prefetch(hash);
+        }
+        for &hash in hashes {
+            self.prefetch_session(hash);
         }
     }
 
@@ -236,7 +261,6 @@ impl Nat {
     fn refile(&self, slot: u32, original: &Tuple, now: Instant) {
         let mut tables = self.lock();
         self.refile_in(&mut tables, slot, original, now);
-        self.publish_deadline(&tables);
     }
 
     fn refile_in(&self, tables: &mut Tables, slot: u32, original: &Tuple, now: Instant) {
@@ -256,7 +280,9 @@ impl Nat {
         if earns_permission {
             tables.files.permit(&self.hash, &self.sessions, slot, &seen);
         }
-        tables.wheel.schedule(slot, seen.deadline(now));
+        let deadline = seen.deadline(now);
+        tables.wheel.schedule(slot, deadline);
+        self.lower_deadline(deadline);
         if to == Class::HalfOpen {
             // A tuple that is used again.
             self.bound_half_open(tables, &seen, slot, now);
@@ -305,16 +331,30 @@ impl Nat {
         (micros != NEVER).then(|| Instant::from_micros(micros))
     }
 
-    /// Ends sessions whose time is over, `budget` of them at most; whether more are waiting. Returns at once if
-    /// another worker is at it.
+    /// Ends sessions whose time is over, and looks after `budget` timers at most; whether more are
+    /// waiting. Holds the mutex for [a few](EXPIRY_CHUNK) at a time, and leaves the rest to another
+    /// worker that is at it.
     pub fn expire(&self, now: Instant, budget: usize) -> bool {
+        let mut left = budget;
+        while left > 0 {
+            let chunk = left.min(EXPIRY_CHUNK);
+            match self.expire_chunk(now, chunk) {
+                Some(true) => left -= chunk,
+                Some(false) | None => return false,
+            }
+        }
+        true
+    }
+
+    /// One hold of the mutex; `None` if another worker has it.
+    fn expire_chunk(&self, now: Instant, chunk: usize) -> Option<bool> {
         let mut guard = match self.tables.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
+            Err(TryLockError::WouldBlock) => return None,
         };
         let Tables { wheel, files } = &mut *guard;
-        let more = wheel.advance(now, budget, |slot| {
+        let more = wheel.advance(now, chunk, |slot| {
             let session = *self.sessions.lock(slot);
             let deadline = session.deadline(now);
             if deadline > now {
@@ -325,7 +365,7 @@ impl Nat {
             None
         });
         self.publish_deadline(&guard);
-        more
+        Some(more)
     }
 
     /// Ends every session that `ends` says yes to; how many there were. For the control plane: it
@@ -398,7 +438,7 @@ impl Nat {
     }
 
     /// Files a session that [`Nat::open`] has made.
-    pub(crate) fn insert(
+    pub(crate) fn file(
         &self,
         tables: &mut Tables,
         slot: u32,
@@ -406,9 +446,10 @@ impl Nat {
         hashes: [u64; 2],
         now: Instant,
     ) {
-        *self.sessions.lock(slot) = *session;
+        let deadline = session.deadline(now);
         tables.files.file(&self.hash, slot, session, hashes);
-        tables.wheel.schedule(slot, session.deadline(now));
+        tables.wheel.schedule(slot, deadline);
+        self.lower_deadline(deadline);
     }
 
     /// Ends a session.
@@ -425,6 +466,15 @@ impl Nat {
         // A panic under the lock can only be a broken invariant of ours; the tables are still
         // memory-safe, and going on with them serves more flows than stopping.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes a new timer's deadline if it is the nearest. Where another one has to be put further in
+    /// before, that is published already. For the holder of the mutex.
+    fn lower_deadline(&self, deadline: Instant) {
+        let deadline = deadline.as_micros();
+        if deadline < self.next_deadline.load(Ordering::Relaxed) {
+            self.next_deadline.store(deadline, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn publish_deadline(&self, tables: &Tables) {

@@ -1,3 +1,4 @@
+use heddle_mem::KeyedHash;
 use heddle_wire::Protocol;
 
 use super::{Direction, QUERIES, QUERY_KINDS, Tuple, Zone};
@@ -20,7 +21,8 @@ fn the_inverse_of_the_inverse_is_the_tuple() {
 }
 
 #[test]
-fn every_part_of_a_tuple_is_part_of_its_words() {
+fn every_part_of_a_tuple_is_part_of_its_hash() {
+    let hash = KeyedHash::new([7; 64]);
     for world in World::both(ROOMY) {
         let (from, to) = ((world.inside[0], 1), (world.peers[0], 2));
         let one = tuple(Protocol::UDP, from, to, Zone::INSIDE);
@@ -52,7 +54,7 @@ fn every_part_of_a_tuple_is_part_of_its_words() {
             one.inverse(Zone::INSIDE),
         ];
         for other in others {
-            assert_ne!(other.words(), one.words(), "{other:?}");
+            assert_ne!(other.hash(&hash), one.hash(&hash), "{other:?}");
         }
     }
 }
@@ -77,4 +79,28 @@ fn no_identifier_outside_looks_like_a_question() {
         assert!(QUERY_KINDS.contains(&u16::from(request)));
     }
     assert_eq!(QUERY_KINDS.len(), QUERIES.len());
+}
+
+#[test]
+fn tuples_that_collide_under_another_secret_do_not_under_ours() {
+    let (known, ours) = (KeyedHash::new([1; 64]), KeyedHash::new([2; 64]));
+    for world in World::both(ROOMY) {
+        // Whoever knows the code and a secret, but not ours, picks what falls into one bucket of 1,024.
+        let every = (0..1_u32 << 18).map(|number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            let from = (world.inside[0], u16::from_be_bytes([high, low]));
+            let port = 1 + u16::try_from(number >> 16).unwrap();
+            tuple(Protocol::UDP, from, (world.peers[0], port), Zone::INSIDE)
+        });
+        let crafted: Vec<Tuple> = every
+            .filter(|tuple| tuple.hash(&known) % 1_024 == 0)
+            .collect();
+        assert!((150..400).contains(&crafted.len()), "{}", crafted.len());
+        let mut buckets = [0; 64];
+        for tuple in &crafted {
+            buckets[usize::try_from(tuple.hash(&ours) % 64).unwrap()] += 1;
+        }
+        // Four in each on average; twenty in one are beyond chance.
+        assert!(buckets.iter().all(|&count| count < 20), "{buckets:?}");
+    }
 }

@@ -15,6 +15,8 @@ use crate::tcp::OPENING_TIMEOUT;
 use crate::tuple::{Direction, Tuple, Zone};
 use crate::world::{Endpoint, OUTSIDE, ROOMY, World, tuple};
 
+type Order = (Address, Address, u64);
+
 /// What may happen. Numbers choose among what there is.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -59,7 +61,7 @@ type Key = (u8, Endpoint);
 /// The table under test and what it should hold.
 struct Model {
     world: World,
-    sessions: BTreeMap<[u64; 5], (Tuple, Entry)>,
+    sessions: BTreeMap<Order, (Tuple, Entry)>,
     mappings: BTreeMap<Key, u16>,
     /// Ports that rest: who had them, and until when.
     resting: BTreeMap<(u8, u16), (Endpoint, Instant)>,
@@ -172,7 +174,7 @@ impl Model {
                 peer: to.0,
                 permits: true,
             };
-            self.sessions.insert(original.words(), (original, entry));
+            self.sessions.insert(order(&original), (original, entry));
         }
     }
 
@@ -223,7 +225,7 @@ impl Model {
                 peer: from.0,
                 permits: false,
             };
-            self.sessions.insert(arriving.words(), (arriving, entry));
+            self.sessions.insert(order(&arriving), (arriving, entry));
         }
     }
 
@@ -316,4 +318,11 @@ proptest! {
             model.world.end();
         }
     }
+}
+
+/// A tuple as something that has an order.
+fn order(tuple: &Tuple) -> Order {
+    let ports = u64::from(tuple.source_port) << 16 | u64::from(tuple.destination_port);
+    let rest = u64::from(tuple.zone.0) << 8 | u64::from(tuple.protocol.0);
+    (tuple.source, tuple.destination, ports << 24 | rest)
 }
