@@ -169,6 +169,20 @@ impl Address {
         self.is_within_ipv4(0, 8)
     }
 
+    /// Whether a router may forward to the address and from it: nothing of the above is true of it.
+    #[must_use]
+    #[inline]
+    pub const fn is_routable(self) -> bool {
+        let [first, second, ..] = self.0.to_be_bytes();
+        if self.is_ipv4() {
+            let [a, b, _, _] = self.low_bits().to_be_bytes();
+            !matches!(a, 0 | 127 | 224..) && !matches!([a, b], [169, 254])
+        } else {
+            // All others that begin with zeros are as good as any.
+            !(first == 0xff || first == 0xfe && second >> 6 == 0b10 || self.0 <= 1)
+        }
+    }
+
     /// Whether the address lies in an IPv4 prefix: one shift and one comparison decide family and
     /// prefix together.
     #[inline]
@@ -331,6 +345,26 @@ mod tests {
             assert_eq!(address.is_multicast(), canonical.is_multicast());
             assert_eq!(address.is_unspecified(), canonical.is_unspecified());
             assert_eq!(Address::from_ipv4_bits(bits).ipv4_bits(), Some(bits));
+        }
+
+        #[test]
+        fn routable_is_what_is_nothing_special(bits: u128, ipv4: u32, shift in 0_u32..128) {
+            for address in [
+                Address::from_bits(bits),
+                Address::from_bits(bits >> shift),
+                Address::from_ipv4_bits(ipv4),
+                Address::from_ipv4_bits(0xa9fe_0000 | ipv4 >> 16),
+                Address::from_bits(0xfe80_u128 << 112 | bits >> 9),
+            ] {
+                let special = address.is_unspecified()
+                    || address.is_loopback()
+                    || address.is_multicast()
+                    || address.is_limited_broadcast()
+                    || address.is_link_local()
+                    || address.is_reserved()
+                    || address.is_this_network();
+                assert_eq!(address.is_routable(), !special, "{address}");
+            }
         }
 
         #[test]

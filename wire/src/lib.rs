@@ -7,7 +7,7 @@
 //!
 //! # In the order in which a frame meets it
 //!
-//! 1. **Parse.** [`Summary::parse`] reads a frame once, from the [`MacAddr`]esses to the
+//! 1. **Parse.** [`Summary::read`] reads a frame once, from the [`MacAddr`]esses to the
 //!    [`Transport`] header, and keeps what later stages ask for as plain numbers: [`Network`] is
 //!    [`Arp`], an [`Ip`] datagram of either family, or why it is [`Malformed`]. An [`Address`] is
 //!    IPv4 or IPv6 in one word. What is left out is looked at by those who need it:
@@ -19,7 +19,7 @@
 //! 3. **Route.** [`decrement_hop_limit`], [`clamp_mss`], [`ethernet::set_macs`]; a ping to the
 //!    router itself becomes its answer by [`echo_reply`].
 //! 4. **Translate.** [`rewrite()`] changes addresses and ports in place and updates every
-//!    checksum. [`embedded()`] and [`rewrite_embedded`] do the same to the datagram that an ICMP
+//!    checksum, [`rewrite_hop`] takes a hop as well. [`embedded()`] and [`rewrite_embedded`] do the same to the datagram that an ICMP
 //!    error quotes.
 //! 5. **Send.** A frame leaves as it came where the endpoint takes the virtio-net header. Where it
 //!    does not, [`complete_checksum`] and [`segment()`] do in software what the header left to do;
@@ -80,7 +80,8 @@ pub use malformed::Malformed;
 pub use part::{Change, PART_HEADER_LEN_MAX, Part, Whole, rewrite_part_header, write_whole_header};
 pub use protocol::Protocol;
 pub use rewrite::{
-    Rewrite, allow_fragments, clamp_mss, decrement_hop_limit, rewrite, set_identification,
+    Rewrite, allow_fragments, clamp_mss, decrement_hop_limit, rewrite, rewrite_hop,
+    set_identification,
 };
 pub use segment::{SegmentError, complete_checksum, segment};
 pub use summary::{Network, Summary};

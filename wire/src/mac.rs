@@ -54,8 +54,9 @@ impl MacAddr {
     #[must_use]
     #[inline]
     pub const fn to_u64(self) -> u64 {
+        // Two loads, one shift and one swap; from_be_bytes is a dozen vector instructions.
         let [a, b, c, d, e, f] = self.0;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0]).swap_bytes() >> 16
     }
 
     /// The inverse of [`MacAddr::to_u64`]; the upper 16 bits are ignored.

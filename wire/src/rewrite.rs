@@ -46,6 +46,25 @@ pub struct Rewrite {
 #[inline]
 pub fn rewrite(frame: &mut [u8], ip: &Ip, partial_checksum: bool, to: &Rewrite) {
     let addresses = rewrite_addresses(frame, ip.header_offset.into(), to.source, to.destination);
+    rewrite_transport(frame, ip, partial_checksum, addresses, to);
+}
+
+/// [`rewrite`] and [`decrement_hop_limit`] in one go: what a router does that translates.
+#[inline]
+pub fn rewrite_hop(frame: &mut [u8], ip: &Ip, partial_checksum: bool, to: &Rewrite) {
+    let (offset, source, destination) = (ip.header_offset.into(), to.source, to.destination);
+    let addresses = rewrite_header(frame, offset, source, destination, 1);
+    rewrite_transport(frame, ip, partial_checksum, addresses, to);
+}
+
+#[inline(always)]
+fn rewrite_transport(
+    frame: &mut [u8],
+    ip: &Ip,
+    partial_checksum: bool,
+    addresses: Delta,
+    to: &Rewrite,
+) {
     let Some(segment) = frame.get_mut(ip.transport_offset as usize..) else {
         return;
     };
@@ -83,12 +102,7 @@ pub fn decrement_hop_limit(frame: &mut [u8], ip: &Ip) {
     };
     if header[0] >> 4 == 4 {
         let mut delta = Delta::NONE;
-        if let Some(place) = field(header, ipv4::TIME_TO_LIVE) {
-            let [hops, protocol] = *place;
-            let new = [hops.saturating_sub(1), protocol];
-            delta.replace16(*place, new);
-            *place = new;
-        }
+        take_hops(header, 1, &mut delta);
         if let Some(checksum) = field(header, ipv4::CHECKSUM) {
             delta.apply(checksum);
         }
@@ -283,6 +297,18 @@ pub(crate) fn rewrite_addresses(
     source: Address,
     destination: Address,
 ) -> Delta {
+    rewrite_header(frame, offset, source, destination, 0)
+}
+
+/// [`rewrite_addresses`], and takes `hops` from the hop limit.
+#[inline(always)]
+fn rewrite_header(
+    frame: &mut [u8],
+    offset: usize,
+    source: Address,
+    destination: Address,
+    hops: u8,
+) -> Delta {
     let mut delta = Delta::NONE;
     let Some(header) = frame.get_mut(offset..) else {
         return delta;
@@ -301,13 +327,16 @@ pub(crate) fn rewrite_addresses(
                 *place = new;
             }
         }
+        let mut of_header = delta;
+        take_hops(header, hops, &mut of_header);
         if let Some(checksum) = field(header, ipv4::CHECKSUM) {
-            delta.apply(checksum);
+            of_header.apply(checksum);
         }
     } else {
         let Some(header) = header.first_chunk_mut::<{ ipv6::HEADER_LEN }>() else {
             return delta;
         };
+        header[ipv6::HOP_LIMIT] = header[ipv6::HOP_LIMIT].saturating_sub(hops);
         for (place, address) in [(ipv6::SOURCE, source), (ipv6::DESTINATION, destination)] {
             if let Some(place) = field(header, place) {
                 let new = address.bits().to_be_bytes();
@@ -317,6 +346,17 @@ pub(crate) fn rewrite_addresses(
         }
     }
     delta
+}
+
+/// Takes `hops` from an IPv4 header's time to live and notes the difference.
+#[inline(always)]
+fn take_hops(header: &mut [u8; ipv4::HEADER_LEN], hops: u8, delta: &mut Delta) {
+    if let Some(place) = field(header, ipv4::TIME_TO_LIVE) {
+        let [left, protocol] = *place;
+        let new = [left.saturating_sub(hops), protocol];
+        delta.replace16(*place, new);
+        *place = new;
+    }
 }
 
 /// Writes a word and notes the difference.

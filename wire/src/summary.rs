@@ -55,6 +55,17 @@ pub enum Network {
 }
 
 impl Summary {
+    /// Of no frame: what [`Summary::read`] begins with.
+    pub const EMPTY: Self = Self {
+        destination: MacAddr::ZERO,
+        source: MacAddr::ZERO,
+        ether_type: EtherType(0),
+        tags: 0,
+        vlan: 0,
+        network_offset: 0,
+        network: Network::Other,
+    };
+
     /// Reads a whole Ethernet frame (without a virtio-net header before it).
     ///
     /// # Errors
@@ -62,26 +73,45 @@ impl Summary {
     /// Only for a frame without a layer 2: one that ends inside its Ethernet header or tags, or
     /// has more tags than [`ethernet::TAGS_MAX`]. Everything wrong above is
     /// [`Network::Malformed`].
-    #[inline(always)]
+    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, Malformed> {
+        let mut summary = Self::EMPTY;
+        summary.read(frame)?;
+        Ok(summary)
+    }
+
+    /// [`Summary::parse`] into a place that is there already: a summary is twice as long as the headers it
+    /// is made from, and so not handed from function to function by those who have many frames.
+    ///
+    /// # Errors
+    ///
+    /// As above; of no use then is what `self` holds.
+    #[inline(always)]
+    pub fn read(&mut self, frame: &[u8]) -> Result<(), Malformed> {
         let Some(start) = frame.first_chunk::<USUAL_LEN_MIN>() else {
-            return Self::parse_any(frame);
+            return self.read_any(frame);
         };
         let ether_type = EtherType(u16::from_be_bytes([start[12], start[13]]));
         if ether_type == EtherType::IPV4 {
             match Protocol(start[IPV4_PROTOCOL]) {
-                Protocol::TCP => return Self::parse_tcp_ipv4(frame),
-                Protocol::UDP => return Self::parse_udp_ipv4(frame),
+                Protocol::TCP => return self.read_tcp_ipv4(frame),
+                Protocol::UDP => return self.read_udp_ipv4(frame),
                 _ => {}
             }
         } else if ether_type == EtherType::IPV6 {
             match Protocol(start[IPV6_NEXT_HEADER]) {
-                Protocol::TCP => return Self::parse_tcp_ipv6(frame),
-                Protocol::UDP => return Self::parse_udp_ipv6(frame),
+                Protocol::TCP => return self.read_tcp_ipv6(frame),
+                Protocol::UDP => return self.read_udp_ipv6(frame),
                 _ => {}
             }
         }
-        Self::parse_any(frame)
+        self.read_any(frame)
+    }
+
+    #[inline(never)]
+    fn read_any(&mut self, frame: &[u8]) -> Result<(), Malformed> {
+        *self = Self::parse_any(frame)?;
+        Ok(())
     }
 
     /// [`Summary::parse`] for every frame, in the order of its layers.
@@ -122,55 +152,50 @@ impl Summary {
 
     // The usual frames. Each is a function of its own, because one function for all gathers every
     // field in a register or a stack slot before it writes any, which doubles the instructions.
-    // Only the commonest can be inlined beside calls of the others without falling back into that
-    // (examples/instructions.rs has the numbers). Whatever is unusual or wrong about a frame is
-    // left to parse_any, which starts over; a property test holds the two to the same result.
+    // Whatever is unusual or wrong about a frame is left to parse_any, which starts over; a property
+    // test holds the two to the same result.
 
-    #[inline(always)]
-    fn parse_tcp_ipv4(frame: &[u8]) -> Result<Self, Malformed> {
-        Self::parse_usual(
-            frame,
-            EtherType::IPV4,
-            ipv4::parse_usual(frame, 14, Protocol::TCP),
-        )
+    #[inline(never)]
+    fn read_tcp_ipv4(&mut self, frame: &[u8]) -> Result<(), Malformed> {
+        let ip = ipv4::parse_usual(frame, 14, Protocol::TCP);
+        self.read_usual(frame, EtherType::IPV4, ip)
     }
 
     #[inline(never)]
-    fn parse_udp_ipv4(frame: &[u8]) -> Result<Self, Malformed> {
-        Self::parse_usual(
-            frame,
-            EtherType::IPV4,
-            ipv4::parse_usual(frame, 14, Protocol::UDP),
-        )
+    fn read_udp_ipv4(&mut self, frame: &[u8]) -> Result<(), Malformed> {
+        let ip = ipv4::parse_usual(frame, 14, Protocol::UDP);
+        self.read_usual(frame, EtherType::IPV4, ip)
     }
 
     #[inline(never)]
-    fn parse_tcp_ipv6(frame: &[u8]) -> Result<Self, Malformed> {
-        Self::parse_usual(
-            frame,
-            EtherType::IPV6,
-            ipv6::parse_usual(frame, 14, Protocol::TCP),
-        )
+    fn read_tcp_ipv6(&mut self, frame: &[u8]) -> Result<(), Malformed> {
+        let ip = ipv6::parse_usual(frame, 14, Protocol::TCP);
+        self.read_usual(frame, EtherType::IPV6, ip)
     }
 
     #[inline(never)]
-    fn parse_udp_ipv6(frame: &[u8]) -> Result<Self, Malformed> {
-        Self::parse_usual(
-            frame,
-            EtherType::IPV6,
-            ipv6::parse_usual(frame, 14, Protocol::UDP),
-        )
+    fn read_udp_ipv6(&mut self, frame: &[u8]) -> Result<(), Malformed> {
+        let ip = ipv6::parse_usual(frame, 14, Protocol::UDP);
+        self.read_usual(frame, EtherType::IPV6, ip)
     }
 
     #[inline(always)]
-    fn parse_usual(frame: &[u8], ether_type: EtherType, ip: Option<Ip>) -> Result<Self, Malformed> {
+    fn read_usual(
+        &mut self,
+        frame: &[u8],
+        ether_type: EtherType,
+        ip: Option<Ip>,
+    ) -> Result<(), Malformed> {
         match (ip, Self::parse_untagged(frame)) {
-            (Some(ip), Some(untagged)) => Ok(Self {
-                ether_type,
-                network: Network::Ip(ip),
-                ..untagged
-            }),
-            _ => Self::parse_any(frame),
+            (Some(ip), Some(untagged)) => {
+                *self = Self {
+                    ether_type,
+                    network: Network::Ip(ip),
+                    ..untagged
+                };
+                Ok(())
+            }
+            _ => self.read_any(frame),
         }
     }
 

@@ -2,7 +2,8 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
 use super::{
-    Rewrite, allow_fragments, clamp_mss, decrement_hop_limit, rewrite, set_identification,
+    Rewrite, allow_fragments, clamp_mss, decrement_hop_limit, rewrite, rewrite_hop,
+    set_identification,
 };
 use crate::builder::{self, TcpHeader};
 use crate::testing::flow::{any_message, smoltcp_accepts, two_flows};
@@ -139,8 +140,20 @@ proptest! {
             rewrite(&mut other, &ip, partial, &to);
             decrement_hop_limit(&mut other, &ip);
             set_identification(&mut other, &ip, 7);
+            rewrite_hop(&mut other, &ip, partial, &to);
             clamp_mss(&mut other, &ip, partial, 536);
         }
+    }
+
+    #[test]
+    fn both_in_one_go_are_as_one_after_the_other(mut frame in any_datagram_frame(), partial: bool) {
+        let ip = ip(&frame);
+        let to = outside(ip.family());
+        let mut other = frame.clone();
+        rewrite_hop(&mut frame, &ip, partial, &to);
+        rewrite(&mut other, &ip, partial, &to);
+        decrement_hop_limit(&mut other, &ip);
+        prop_assert_eq!(frame, other);
     }
 
     #[test]
