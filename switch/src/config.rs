@@ -4,6 +4,9 @@
 //! worker takes it up between two bursts. So a frame sees all of a change or none, and nothing here
 //! needs a lock. Parts that did not change are shared with the snapshot before.
 
+mod hosts;
+mod subnets;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +17,12 @@ use heddle_wire::{Address, Family, MacAddr};
 use ipnet::IpNet;
 use thiserror::Error;
 
+use hosts::Hosts;
+use subnets::Subnets;
+
 use crate::leg::{Leg, PortLeg};
 use crate::port::{LegId, NetworkId, Port, PortId, Role};
+use crate::prefix;
 use crate::storm::StormControl;
 
 /// The gateway's link-local address in every network (design: the same everywhere, so that a
@@ -91,10 +98,9 @@ impl Network {
     /// The longest of its routes that leads to `destination` (RFC 1812 §5.2.4.3).
     #[must_use]
     pub fn route_to(&self, destination: Address) -> Option<&StaticRoute> {
-        let address = destination.to_ip();
         self.routes
             .iter()
-            .filter(|route| route.destination.contains(&address))
+            .filter(|route| prefix::contains(&route.destination, destination))
             .max_by_key(|route| route.destination.prefix_len())
     }
 
@@ -170,9 +176,8 @@ pub struct Config {
     networks: Vec<Option<Arc<Network>>>,
     legs: Vec<Option<Arc<PortLeg>>>,
     /// Endpoint addresses that are unique everywhere: all but link-local ones.
-    hosts: HashMap<Address, PortId>,
-    /// All subnets by first address; they do not overlap.
-    subnets: Vec<(Address, IpNet, NetworkId)>,
+    hosts: Hosts,
+    subnets: Subnets,
     published: Published,
     /// Nothing where there is no rule: then it costs a frame one look.
     rules: Option<Arc<RuleSet>>,
@@ -200,7 +205,7 @@ impl Config {
         {
             return Err(ConfigError::Number("leg", number));
         }
-        let subnets = sort_subnets(&networks)?;
+        let subnets = Subnets::of(&networks)?;
         let hosts = collect_hosts(&ports, &networks)?;
         let config = Config {
             ports,
@@ -233,11 +238,11 @@ impl Config {
             .iter()
             .map(|port| port.clone().filter(|port| !is_removed(port.id)))
             .collect();
-        let hosts = hosts
+        let hosts: Vec<_> = hosts
             .iter()
-            .filter(|&(_, &port)| !is_removed(port))
-            .map(|(&address, &port)| (address, port))
+            .filter(|&(_, port)| !is_removed(port))
             .collect();
+        let hosts = Hosts::new(&hosts);
         Config {
             ports,
             networks: networks.clone(),
@@ -376,20 +381,14 @@ impl Config {
     #[inline]
     #[must_use]
     pub fn host(&self, address: Address) -> Option<PortId> {
-        self.hosts.get(&address).copied()
+        self.hosts.find(address)
     }
 
     /// The subnet an address is in, and its network.
     #[inline]
     #[must_use]
     pub fn subnet_of(&self, address: Address) -> Option<(&IpNet, NetworkId)> {
-        let behind = self
-            .subnets
-            .partition_point(|&(first, _, _)| first <= address);
-        let (_, subnet, network) = self.subnets[..behind].last()?;
-        subnet
-            .contains(&address.to_ip())
-            .then_some((subnet, *network))
+        self.subnets.find(address)
     }
 }
 
@@ -416,34 +415,11 @@ fn place<T>(
     Ok(placed)
 }
 
-fn sort_subnets(
-    networks: &[Option<Arc<Network>>],
-) -> Result<Vec<(Address, IpNet, NetworkId)>, ConfigError> {
-    let mut subnets: Vec<_> = networks
-        .iter()
-        .flatten()
-        .flat_map(|network| {
-            let id = network.id;
-            network
-                .subnets
-                .iter()
-                .map(move |subnet| (subnet.network().into(), *subnet, id))
-        })
-        .collect();
-    subnets.sort_unstable_by_key(|&(first, subnet, _)| (first, subnet.prefix_len()));
-    for pair in subnets.windows(2) {
-        if pair[0].1.contains(&pair[1].1.network()) {
-            return Err(ConfigError::Overlap(pair[0].1, pair[1].1));
-        }
-    }
-    Ok(subnets)
-}
-
 /// Where each address is; fails if it is at two places, a gateway's own addresses included.
 fn collect_hosts(
     ports: &[Option<Arc<Port>>],
     networks: &[Option<Arc<Network>>],
-) -> Result<HashMap<Address, PortId>, ConfigError> {
+) -> Result<Hosts, ConfigError> {
     let is_unique = |address: &&Address| !address.is_link_local();
     let mut gateways = HashSet::new();
     for network in networks.iter().flatten() {
@@ -464,7 +440,8 @@ fn collect_hosts(
             }
         }
     }
-    Ok(hosts)
+    let hosts: Vec<_> = hosts.into_iter().collect();
+    Ok(Hosts::new(&hosts))
 }
 
 #[cfg(test)]

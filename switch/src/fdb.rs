@@ -15,10 +15,14 @@
 //! **Learning** touches shared memory only when something is new: a station not seen before or behind
 //! another port takes the writer's lock; a known one has its time refreshed at most once a second.
 //!
+//! **Remembering**: each worker has a [`Cache`] before the table.
+//!
 //! **Bounds** are per port and per network. A port that has used up its own bound replaces its own
 //! oldest entry. When a network is full, a port that holds more than [`Limits::guaranteed`] replaces its
 //! own oldest entry too, and one that holds fewer still gets a new one: so a port that floods addresses
 //! only ever pushes out itself, and everybody can always learn a few.
+
+mod cache;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -26,8 +30,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use heddle_mem::{Index, IndexWriter, Instant, KeyedHash, Links, List, Segments, Stamp, Wheel};
 use heddle_wire::MacAddr;
+
+pub(crate) use cache::Cache;
 
 use crate::port::{NetworkId, PortId};
 
@@ -120,6 +127,8 @@ pub struct Fdb {
     limits: Limits,
     writer: Mutex<Writer>,
     next_deadline: AtomicU64,
+    /// How often anything has changed that a worker may remember.
+    version: CachePadded<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -223,20 +232,15 @@ impl Fdb {
                 ageing: HashMap::new(),
             }),
             next_deadline: AtomicU64::new(NEVER),
+            version: CachePadded::new(AtomicU64::new(0)),
         }
     }
 
-    /// The hash of a station, for [`Self::prefetch`] and [`Self::find`].
+    /// The hash of a station, for [`Self::find`] and [`Self::learn`].
     #[inline]
     #[must_use]
     pub fn hash(&self, network: NetworkId, mac: MacAddr) -> u64 {
         self.hash.hash(&[key_of(network, mac)])
-    }
-
-    /// Brings a station's bucket into the cache.
-    #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        self.index.prefetch(hash);
     }
 
     /// Where a station is.
@@ -245,6 +249,17 @@ impl Fdb {
     pub fn find(&self, network: NetworkId, mac: MacAddr, hash: u64) -> Option<Station> {
         self.look(key_of(network, mac), hash)
             .map(|(_, value)| unpack(value).0)
+    }
+
+    #[inline(always)]
+    fn version(&self) -> u64 {
+        // Acquire: whoever sees the version sees the change.
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Voids what workers remember. The caller has changed the table and holds the writer.
+    fn next_version(&self) {
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// The entry and value of a key.
@@ -485,6 +500,7 @@ impl Fdb {
             .store(pack(station, Stamp::from(now), hash), Ordering::Release);
         entry.key.store(key, Ordering::Release);
         writer.index.insert(hash, slot);
+        self.next_version();
         let heard = writer.ports.entry(station.port).or_default();
         if station.fixed {
             writer.links.push_back(&mut heard.fixed, slot);
@@ -504,6 +520,7 @@ impl Fdb {
         let key = entry.key.swap(0, Ordering::AcqRel);
         let (station, _) = unpack(entry.value.load(Ordering::Relaxed));
         writer.index.remove(self.hash.hash(&[key]), slot);
+        self.next_version();
         writer.free.push(slot);
         if let Some(heard) = writer.ports.get_mut(&station.port) {
             if station.fixed {

@@ -2,8 +2,8 @@
 
 use heddle_mem::Buffer;
 use heddle_wire::{
-    Ip, Malformed, Network, Summary, Transport, VNET_HEADER_LEN, VnetError, VnetHeader,
-    complete_checksum, ethernet, set_identification,
+    Ip, Malformed, Summary, Transport, VNET_HEADER_LEN, VnetError, VnetHeader, complete_checksum,
+    ethernet, set_identification,
 };
 
 use crate::drop::DropReason;
@@ -19,56 +19,42 @@ pub struct Frame<'b> {
     /// The virtio-net header, checked against the frame.
     pub(crate) header: VnetHeader,
     /// What the frame says. Rewriting does not change it: it tells how the frame *arrived*.
-    pub(crate) summary: Summary,
+    pub(crate) summary: &'b Summary,
     /// The fragments that it came in, and leaves in, if it came in fragments.
     parts: Option<&'b mut Parts>,
 }
 
 impl<'b> Frame<'b> {
-    /// Parses virtio-net header and frame and checks that they fit each other.
-    #[inline]
-    pub(crate) fn parse(bytes: &'b mut [u8]) -> Result<Frame<'b>, DropReason> {
+    /// Parses virtio-net header and frame and checks that they fit each other. `summary` is where what
+    /// the frame says is kept.
+    #[inline(always)]
+    pub(crate) fn parse(
+        bytes: &'b mut [u8],
+        summary: &'b mut Summary,
+    ) -> Result<Frame<'b>, DropReason> {
         let Some((header, frame)) = VnetHeader::split(bytes) else {
             return Err(Malformed::FrameTooShort.into());
         };
-        let summary = Summary::parse(frame)?;
-        match header.check(frame.len(), &summary) {
-            Ok(()) => Ok(Frame {
-                bytes,
-                header,
-                summary,
-                parts: None,
-            }),
-            Err(VnetError::ChecksumAbsent | VnetError::ChecksumPlace)
-                if header.gso_type == VnetHeader::NONE.gso_type
-                    && header.checksum_is_carried(frame.len(), &summary) =>
-            {
-                Frame::parse_completed(bytes, &header)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A partial checksum that is not that of the transport header: Linux leaves the one inside a
-    /// tunnel (VXLAN in a container) to the device. It is completed here, because nobody further on
-    /// could keep it right. Where it stands is the sender's choice, so the frame is parsed only
-    /// then.
-    #[cold]
-    fn parse_completed(bytes: &'b mut [u8], header: &VnetHeader) -> Result<Frame<'b>, DropReason> {
-        finish_checksum(bytes, header);
-        let summary = Summary::parse(&bytes[VNET_HEADER_LEN..])?;
+        summary.read(frame)?;
+        let header = match header.check(frame.len(), summary) {
+            Ok(()) => header,
+            Err(error) => complete_foreign(bytes, &header, summary, error)?,
+        };
         Ok(Frame {
             bytes,
-            header: VnetHeader::NONE,
+            header,
             summary,
             parts: None,
         })
     }
 
     /// A datagram that came in fragments.
-    pub(crate) fn assembled(assembly: &'b mut Assembly) -> Result<Frame<'b>, DropReason> {
+    pub(crate) fn assembled(
+        assembly: &'b mut Assembly,
+        summary: &'b mut Summary,
+    ) -> Result<Frame<'b>, DropReason> {
         let (bytes, parts) = assembly.split();
-        let mut frame = Frame::parse(bytes)?;
+        let mut frame = Frame::parse(bytes, summary)?;
         frame.parts = Some(parts);
         Ok(frame)
     }
@@ -88,30 +74,26 @@ impl<'b> Frame<'b> {
         self.summary.tags == 1 && self.summary.vlan_id() == Some(0)
     }
 
-    /// Makes a frame that has only a priority tag an untagged one, which it is to all but bridges.
-    #[inline]
-    pub(crate) fn remove_priority_tag(&mut self) {
-        if self.summary.tags != 0 && self.is_priority_tagged() {
-            self.remove_tag();
-        }
-    }
-
+    /// The frame without its only tag, which it is to all but bridges if that says only a priority.
+    /// `summary` is where what it says then is kept. Nothing if that cannot be read.
     #[cold]
-    fn remove_tag(&mut self) {
+    pub(crate) fn without_tag<'s>(&'s mut self, summary: &'s mut Summary) -> Option<Frame<'s>> {
         const ADDRESSES: usize = 2 * 6;
-        let tag = heddle_wire::ethernet::TAG_LEN;
-        let bytes = std::mem::take(&mut self.bytes);
-        bytes.copy_within(
+        let tag = ethernet::TAG_LEN;
+        self.bytes.copy_within(
             VNET_HEADER_LEN..VNET_HEADER_LEN + ADDRESSES,
             VNET_HEADER_LEN + tag,
         );
-        self.bytes = &mut bytes[tag..];
-        self.header = self.header.without_octets(tag);
-        self.bytes[..VNET_HEADER_LEN].copy_from_slice(&self.header.emit());
-        // What the parser has understood once it understands again.
-        if let Ok(summary) = Summary::parse(&self.bytes[VNET_HEADER_LEN..]) {
-            self.summary = summary;
-        }
+        let header = self.header.without_octets(tag);
+        let bytes = &mut self.bytes[tag..];
+        bytes[..VNET_HEADER_LEN].copy_from_slice(&header.emit());
+        summary.read(&bytes[VNET_HEADER_LEN..]).ok()?;
+        Some(Frame {
+            bytes,
+            header,
+            summary,
+            parts: self.parts.as_deref_mut(),
+        })
     }
 
     /// The Ethernet frame.
@@ -131,11 +113,8 @@ impl<'b> Frame<'b> {
 
     /// The IP summary, where there is one.
     #[inline]
-    pub(crate) fn ip(&self) -> Option<&Ip> {
-        match &self.summary.network {
-            Network::Ip(ip) => Some(ip),
-            _ => None,
-        }
+    pub(crate) fn ip(&self) -> Option<&'b Ip> {
+        self.summary.ip()
     }
 
     /// The fragments that the frame came in; nothing if it came whole.
@@ -153,7 +132,7 @@ impl<'b> Frame<'b> {
     #[inline]
     pub(crate) fn largest_packet_len(&self) -> usize {
         match self.parts() {
-            None => self.header.largest_segment_len(&self.summary),
+            None => self.header.largest_segment_len(self.summary),
             Some(parts) => parts.largest(),
         }
     }
@@ -202,6 +181,27 @@ impl<'b> Frame<'b> {
     pub(crate) fn has_partial_checksum(&self) -> bool {
         self.header.needs_checksum()
     }
+}
+
+/// A partial checksum that is not that of the transport header: Linux leaves the one inside a tunnel
+/// (VXLAN in a container) to the device. It is completed here, because nobody further on could keep it
+/// right. Where it stands is the sender's choice, so the frame is parsed once more.
+#[cold]
+fn complete_foreign(
+    bytes: &mut [u8],
+    header: &VnetHeader,
+    summary: &mut Summary,
+    error: VnetError,
+) -> Result<VnetHeader, DropReason> {
+    let is_foreign = matches!(error, VnetError::ChecksumAbsent | VnetError::ChecksumPlace)
+        && header.gso_type == VnetHeader::NONE.gso_type
+        && header.checksum_is_carried(bytes.len() - VNET_HEADER_LEN, summary);
+    if !is_foreign {
+        return Err(error.into());
+    }
+    finish_checksum(bytes, header);
+    summary.read(&bytes[VNET_HEADER_LEN..])?;
+    Ok(VnetHeader::NONE)
 }
 
 /// Does what the header asks for, and then asks for nothing.

@@ -45,6 +45,7 @@ mod limiter;
 mod neighbour;
 mod patience;
 mod port;
+mod prefix;
 mod reassembly;
 mod storm;
 mod switch;

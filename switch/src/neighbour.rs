@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use heddle_mem::Instant;
 use heddle_wire::{Address, MacAddr};
 
@@ -68,18 +68,22 @@ pub enum Link {
 
 type Key = (Link, Address);
 
+/// Neighbours that are looked at one by one.
+const FEW: usize = 8;
+
 /// The neighbour table.
 #[derive(Debug)]
 pub struct Neighbours {
-    snapshot: ArcSwap<Snapshot>,
+    /// Behind a pointer of its own, so that readers can keep a part in it.
+    snapshot: Arc<ArcSwap<Snapshot>>,
     table: Mutex<Table>,
     next_deadline: AtomicU64,
 }
 
-/// The neighbours whose MAC address is known, in the order of their keys. Found by halving: ten
-/// comparisons at [`LIMIT`], which is less than a hash that a stranger cannot steer.
+/// The neighbours whose MAC address is known, in the order of their keys. Found by halving, or one by one
+/// where they are few: ten comparisons at [`LIMIT`], which is less than a hash that a stranger cannot steer.
 #[derive(Clone, Debug, Default)]
-struct Snapshot(Vec<(Key, Arc<Known>)>);
+pub(crate) struct Snapshot(Vec<(Key, Arc<Known>)>);
 
 impl Neighbours {
     /// Octets of memory that all neighbours take at most. The frames that wait for them are counted where
@@ -95,8 +99,12 @@ impl Neighbours {
 impl Snapshot {
     #[inline]
     fn find(&self, key: &Key) -> Option<&Known> {
-        let place = self.place(key).ok()?;
-        self.0.get(place).map(|(_, known)| &**known)
+        let found = if self.0.len() <= FEW {
+            self.0.iter().find(|(other, _)| other == key)
+        } else {
+            self.0.get(self.place(key).ok()?)
+        };
+        found.map(|(_, known)| &**known)
     }
 
     fn insert(&mut self, key: Key, known: Arc<Known>) {
@@ -178,24 +186,41 @@ pub struct ListedNeighbour {
     pub state: NeighbourState,
 }
 
+/// Looks neighbours up for one worker. It holds on to the snapshot that it saw last, and only looks
+/// whether there is a newer one.
+#[derive(Debug)]
+pub(crate) struct Reader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
+
+impl Reader {
+    /// The MAC address of a neighbour, if it is known.
+    #[inline]
+    pub(crate) fn find(&mut self, link: Link, address: Address) -> Option<MacAddr> {
+        let known = self.0.load().find(&(link, address))?;
+        if known.stale.load(Ordering::Relaxed) {
+            known.wanted.store(true, Ordering::Relaxed);
+        }
+        Some(known.mac)
+    }
+}
+
 impl Neighbours {
     pub(crate) fn new() -> Neighbours {
         Neighbours {
-            snapshot: ArcSwap::default(),
+            snapshot: Arc::default(),
             table: Mutex::default(),
             next_deadline: AtomicU64::new(NEVER),
         }
     }
 
+    /// A reader, for one worker.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader(Cache::new(Arc::clone(&self.snapshot)))
+    }
+
     /// The MAC address of a neighbour, if it is known.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn find(&self, link: Link, address: Address) -> Option<MacAddr> {
-        let snapshot = self.snapshot.load();
-        let known = snapshot.find(&(link, address))?;
-        if known.stale.load(Ordering::Relaxed) {
-            known.wanted.store(true, Ordering::Relaxed);
-        }
-        Some(known.mac)
+        self.reader().find(link, address)
     }
 
     /// Lets a frame of `ingress` wait for a neighbour. `frame` is called only if there is room for it.

@@ -79,6 +79,8 @@ pub enum Role {
 pub struct Identity {
     /// Its MAC addresses; more than one only for machines behind an endpoint.
     pub macs: Vec<MacAddr>,
+    /// The same as numbers, sorted.
+    stations: Vec<u64>,
     /// Its IP addresses, sorted; with link-local ones.
     addresses: Vec<Address>,
     /// Port security: frames with other sources are dropped.
@@ -93,10 +95,25 @@ impl Identity {
         addresses.extend(macs.iter().map(|&mac| link_local(mac)));
         addresses.sort_unstable();
         addresses.dedup();
+        let mut stations: Vec<u64> = macs.iter().map(|mac| mac.to_u64()).collect();
+        stations.sort_unstable();
         Identity {
             macs,
+            stations,
             addresses,
             secure,
+        }
+    }
+
+    /// Whether `mac` was given to this endpoint.
+    #[inline]
+    #[must_use]
+    pub fn is_station(&self, mac: MacAddr) -> bool {
+        let number = mac.to_u64();
+        match self.stations.as_slice() {
+            // Nearly all have one.
+            [only] => *only == number,
+            stations => stations.binary_search(&number).is_ok(),
         }
     }
 
@@ -281,6 +298,32 @@ impl Port {
         match self.role {
             Role::Member { network, .. } => Some(network),
             Role::Leg(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heddle_wire::MacAddr;
+
+    use super::Identity;
+
+    #[test]
+    fn an_identity_knows_its_stations_however_many_they_are() {
+        let mac = |number| MacAddr::new([2, 0, 0, 0, number, !number]);
+        for count in [0, 1, 2, 64] {
+            // In no order.
+            let macs: Vec<MacAddr> = (0..count)
+                .map(|number| mac(number.wrapping_mul(37) % 64))
+                .collect();
+            let identity = Identity::new(macs.clone(), Vec::new(), true);
+            for number in 0..=255 {
+                assert_eq!(
+                    identity.is_station(mac(number)),
+                    macs.contains(&mac(number))
+                );
+            }
+            assert_eq!(identity.macs, macs, "the first stays the first");
         }
     }
 }

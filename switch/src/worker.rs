@@ -13,7 +13,9 @@ use rand::rngs::StdRng;
 
 use crate::config::Config;
 use crate::endpoint::{Arena, BURST_FRAMES, Burst, Drained, Endpoint, FRAME_SPACE};
+use crate::fdb::Cache;
 use crate::limiter::Limiter;
+use crate::neighbour::Reader;
 use crate::patience::Patience;
 use crate::port::PortId;
 use crate::reassembly::Assembly;
@@ -42,6 +44,9 @@ pub(crate) struct Local {
     assembly: Option<Box<Assembly>>,
     /// Where frames are built that leave in pieces.
     scratch: Vec<u8>,
+    /// Stations that it looked up.
+    pub(crate) stations: Cache,
+    pub(crate) neighbours: Reader,
     random: StdRng,
 }
 
@@ -156,6 +161,8 @@ impl Worker {
             transmitted: 0,
             assembly: Some(Box::new(Assembly::new())),
             scratch: Vec::with_capacity(FRAME_SPACE),
+            stations: Cache::new(),
+            neighbours: shared.tables.neighbours.reader(),
             random,
         };
         Worker {

@@ -201,6 +201,24 @@ fn any_event() -> impl Strategy<Value = Event> {
     )
 }
 
+#[test]
+fn a_station_that_is_remembered_does_not_age_while_it_talks() {
+    let fdb = fdb(4, 6, 2);
+    let mut cache = Cache::new();
+    let mut now = START;
+    for _ in 0..1_000 {
+        let learned = fdb.learn_again(&mut cache, NET, mac(1), PortId(1), now);
+        assert_ne!(learned, Learned::Moved);
+        now = now + Duration::from_millis(700);
+        fdb.pass(now);
+        let found = fdb.find_again(&mut cache, NET, mac(1));
+        assert_eq!(found.map(|station| station.port), Some(PortId(1)));
+    }
+    now = now + 2 * AGEING_TIME;
+    fdb.pass(now);
+    assert_eq!(fdb.find_again(&mut cache, NET, mac(1)), None);
+}
+
 proptest! {
     #[test]
     fn whatever_happens_the_bounds_hold_and_the_counts_are_right(
@@ -240,6 +258,56 @@ proptest! {
             prop_assert!(writer.ports.values().all(|heard| heard.count <= limits.port));
             // Beyond its bound a network holds guarantees only: two for each of four ports.
             prop_assert!(writer.networks.values().all(|&count| count <= 6 + 4 * 2));
+        }
+    }
+
+    #[test]
+    fn workers_that_remember_see_and_teach_the_same(
+        events in proptest::collection::vec((any_event(), any::<bool>()), 0..200),
+        secret: u8,
+    ) {
+        let limits = Limits { port: 4, network: 6, guaranteed: 2 };
+        let [fdb, twin] = [(); 2].map(|()| Fdb::new(limits, [secret; 64], START));
+        let mut caches = [Cache::new(), Cache::new()];
+        let mut now = START;
+        for (event, which) in events {
+            let cache = &mut caches[usize::from(which)];
+            match event {
+                Event::Heard(network, number, port) => {
+                    let (network, mac) = (NetworkId(network), mac(number));
+                    let learned = fdb.learn_again(cache, network, mac, PortId(port), now);
+                    prop_assert_eq!(learned, twin.heard(network, mac, port, now));
+                }
+                Event::Fixed(network, number, port) => {
+                    for fdb in [&fdb, &twin] {
+                        fdb.fix(NetworkId(network), mac(number), PortId(port), now);
+                    }
+                }
+                Event::Flushed(port) => {
+                    for fdb in [&fdb, &twin] {
+                        fdb.flush_port(PortId(port));
+                    }
+                }
+                Event::Later(seconds) => {
+                    now = now + Duration::from_secs(seconds.into());
+                    for fdb in [&fdb, &twin] {
+                        while fdb.expire(now, 3) {}
+                    }
+                }
+            }
+            for (network, number) in (0..3).flat_map(|network| (0..16).map(move |it| (network, it))) {
+                let (network, mac) = (NetworkId(network), mac(number));
+                let found = twin.find(network, mac, twin.hash(network, mac));
+                for cache in &mut caches {
+                    prop_assert_eq!(fdb.find_again(cache, network, mac), found);
+                }
+            }
+            let order = |fdb: &Fdb| {
+                let mut list = fdb.list(now);
+                list.sort_by_key(|it| (it.network, it.mac));
+                list
+            };
+            prop_assert_eq!(order(&fdb), order(&twin));
         }
     }
 

@@ -12,6 +12,7 @@ use super::Leg;
 use crate::drop::Cause;
 use crate::frame::Frame;
 use crate::port::{LegId, Port, PortId, link_local};
+use crate::prefix;
 use crate::walk::{Answer, Refused, Walk, host_unknown};
 
 /// A leg with a port.
@@ -56,7 +57,7 @@ impl PortLeg {
         self.addresses
             .iter()
             .any(|own| Address::from(own.addr()) == address)
-            || address == link_local(self.mac)
+            || address.is_link_local() && address == link_local(self.mac)
     }
 
     /// The source of what leaves.
@@ -84,8 +85,7 @@ impl PortLeg {
     #[inline]
     #[must_use]
     pub fn hop(&self, destination: Address) -> Hop {
-        let address = destination.to_ip();
-        if self.addresses.iter().any(|own| own.contains(&address)) {
+        if (self.addresses.iter()).any(|own| prefix::contains(own, destination)) {
             return Hop::Neighbour(destination);
         }
         let family = destination.family();
@@ -112,21 +112,21 @@ impl Leg for PortLeg {
         ingress: &Port,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
-        let Some(&ip) = frame.ip() else {
+        let Some(ip) = frame.ip() else {
             return Err(Cause::GatewayIgnored.into());
         };
         if ip.fragment.is_part() {
-            return walk.reassemble_to_translate(ingress, frame, &ip);
+            return walk.reassemble_to_translate(ingress, frame, ip);
         }
-        let Some(tuple) = Tuple::of(&ip, Zone::INSIDE) else {
-            return walk.untracked(ingress, frame, &ip, Zone::INSIDE, Some(self.port));
+        let Some(tuple) = Tuple::of(ip, Zone::INSIDE) else {
+            return walk.untracked(ingress, frame, ip, Zone::INSIDE, Some(self.port));
         };
         let hash = walk.nat().hash(&tuple);
         if let Some(hit) = walk.nat().lookup_hashed(&tuple, hash) {
-            return walk.established(ingress, frame, &ip, hit);
+            return walk.established(ingress, frame, ip, hit);
         }
         if self.owns(ip.destination) {
-            return self.hairpin(walk, ingress, frame, &ip, &tuple);
+            return self.hairpin(walk, ingress, frame, ip, &tuple);
         }
         if self.is_broadcast(ip.destination) {
             return Err(Cause::BroadcastNotRouted.into());
@@ -143,12 +143,12 @@ impl Leg for PortLeg {
             destination: Destination::AsIs,
             source: Source::Masquerade(self.zone(), source),
             reply_zone: self.zone(),
-            packet: walk.packet(frame, &ip),
+            packet: walk.packet(frame, ip),
             published: walk.published(),
             random: walk.random(),
         };
         let to = (tuple.destination, tuple.destination_port);
-        walk.open(ingress, frame, &ip, &opening, self.port, to)
+        walk.open(ingress, frame, ip, &opening, self.port, to)
     }
 }
 

@@ -276,7 +276,8 @@ proptest! {
         }
         prop_assert_eq!(bench.add(0, last), Outcome::Whole);
         bench.is_empty();
-        let frame = Frame::assembled(&mut bench.assembly).unwrap();
+        let mut summary = heddle_wire::Summary::EMPTY;
+        let frame = Frame::assembled(&mut bench.assembly, &mut summary).unwrap();
         prop_assert_eq!(frame.count(), count);
         let mut came = Vec::new();
         let parts = frame.parts().unwrap();

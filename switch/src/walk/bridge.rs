@@ -16,7 +16,9 @@
 //! A network with the l3 driver has no bridge: every IP packet goes to the router whatever its
 //! Ethernet destination, everything else ends.
 
-use heddle_wire::{Address, EtherType, Family, Network as Content, Transport, icmp};
+use heddle_wire::{
+    Address, EtherType, Family, MacAddr, Network as Content, Summary, Transport, icmp,
+};
 
 use super::gateway::{Station, is_discovery};
 use super::security;
@@ -29,6 +31,7 @@ use crate::port::{Identity, Port};
 
 impl Walk<'_> {
     /// A frame of an endpoint.
+    #[inline]
     pub(super) fn receive_from_member(
         &mut self,
         ingress: &Port,
@@ -41,33 +44,34 @@ impl Walk<'_> {
             return Err(Cause::SourceMacInvalid.into());
         }
         if network.driver == Driver::L3 {
-            if identity.secure && !identity.macs.contains(&source) {
+            if identity.secure && !identity.is_station(source) {
                 return Err(Cause::SourceMacSpoofed.into());
             }
             return self.receive_from_routed(ingress, network, identity, frame);
         }
-        let fdb = &self.tables.fdb;
-        let hash = fdb.hash(network.id, source);
         if identity.secure {
-            // Given addresses are fixed entries, so one lookup says whose address it is and where.
-            let own = fdb
-                .find(network.id, source, hash)
-                .is_some_and(|station| station.fixed && station.port == ingress.id);
-            if !own {
+            // Its addresses are given, and fixed in the FDB: there is nothing to learn.
+            if !identity.is_station(source) {
                 return Err(Cause::SourceMacSpoofed.into());
             }
             check_content(network, identity, frame)?;
         } else {
             check_content(network, identity, frame)?;
-            let learned = || fdb.learn(network.id, source, hash, ingress.id, self.now);
-            if source == network.gateway_mac || learned() == Learned::Fixed {
+            if source == network.gateway_mac || self.learn(ingress, network, source) {
                 return Err(Cause::SourceMacSpoofed.into());
             }
         }
         self.bridge(ingress, network, identity, frame)
     }
 
+    /// Learns where a station is; whether its address is somebody else's.
+    fn learn(&mut self, ingress: &Port, network: &Network, source: MacAddr) -> bool {
+        let (fdb, cache) = (&self.tables.fdb, &mut self.local.stations);
+        fdb.learn_again(cache, network.id, source, ingress.id, self.now) == Learned::Fixed
+    }
+
     /// Rules 2 to 5.
+    #[inline]
     fn bridge(
         &mut self,
         ingress: &Port,
@@ -80,17 +84,10 @@ impl Walk<'_> {
             return self.for_gateway(ingress, network, identity, frame);
         }
         if destination.is_multicast() {
-            if destination.is_link_local_control() {
-                return Err(Cause::LinkLocalControl.into());
-            }
-            if asks_for_gateway(network, frame) {
-                return self.resolve_gateway(ingress, network, frame);
-            }
-            return self.flood(ingress, network, frame);
+            return self.for_group(ingress, network, frame);
         }
-        let fdb = &self.tables.fdb;
-        let hash = fdb.hash(network.id, destination);
-        match fdb.find(network.id, destination, hash) {
+        let (fdb, cache) = (&self.tables.fdb, &mut self.local.stations);
+        match fdb.find_again(cache, network.id, destination) {
             Some(station) if station.port == ingress.id => Err(Cause::SamePort.into()),
             Some(station) => {
                 let egress = self.config.port(station.port).ok_or(Cause::PortGone)?;
@@ -103,8 +100,26 @@ impl Walk<'_> {
         }
     }
 
+    /// A frame for more than one station.
+    #[inline(never)]
+    fn for_group(
+        &mut self,
+        ingress: &Port,
+        network: &Network,
+        frame: &Frame<'_>,
+    ) -> Result<(), Refused> {
+        if frame.summary.destination.is_link_local_control() {
+            Err(Cause::LinkLocalControl.into())
+        } else if asks_for_gateway(network, frame) {
+            self.resolve_gateway(ingress, network, frame)
+        } else {
+            self.flood(ingress, network, frame)
+        }
+    }
+
     /// To every other port of the network. A port that takes no more loses its copy, and that is
     /// counted; the others get theirs.
+    #[inline(never)]
     fn flood(
         &mut self,
         ingress: &Port,
@@ -135,6 +150,7 @@ impl Walk<'_> {
     }
 
     /// A frame for the gateway's MAC address.
+    #[inline(never)]
     fn for_gateway(
         &mut self,
         ingress: &Port,
@@ -142,18 +158,42 @@ impl Walk<'_> {
         identity: &Identity,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
-        frame.remove_priority_tag();
+        if frame.is_priority_tagged() {
+            return self.receive_untagged(ingress, frame, |walk, frame| {
+                walk.for_gateway(ingress, network, identity, frame)
+            });
+        }
         // The gateway is a station of the network itself, not of a VLAN inside it.
         if frame.summary.tags != 0 {
             return Err(Cause::GatewayIgnored.into());
         }
-        match frame.summary.network {
-            Content::Arp(_) => self.resolve_gateway(ingress, network, frame),
-            Content::Ip(ip) if is_discovery(&ip) => self.resolve_gateway(ingress, network, frame),
-            Content::Ip(ip) => self.route(ingress, network, identity, frame, &ip),
-            Content::Malformed(malformed) => Err(malformed.into()),
+        let summary = frame.summary;
+        match &summary.network {
+            Content::Ip(ip) if !is_discovery(ip) => {
+                self.route(ingress, network, identity, frame, ip)
+            }
+            Content::Arp(_) | Content::Ip(_) => self.resolve_gateway(ingress, network, frame),
+            Content::Malformed(malformed) => Err((*malformed).into()),
             Content::Other => Err(Cause::GatewayIgnored.into()),
         }
+    }
+
+    /// A frame that has only a priority tag goes on as an untagged one, and ends as such.
+    #[cold]
+    pub(super) fn receive_untagged(
+        &mut self,
+        ingress: &Port,
+        frame: &mut Frame<'_>,
+        receive: impl FnOnce(&mut Self, &mut Frame<'_>) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        let mut summary = Summary::EMPTY;
+        let mut frame = frame
+            .without_tag(&mut summary)
+            .ok_or(Cause::GatewayIgnored)?;
+        if let Err(refused) = receive(self, &mut frame) {
+            self.end(ingress, &frame, refused);
+        }
+        Ok(())
     }
 
     /// A packet of an endpoint in an l3 network.
@@ -164,15 +204,18 @@ impl Walk<'_> {
         identity: &Identity,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
-        frame.remove_priority_tag();
-        match frame.summary.network {
-            Content::Ip(ip)
-                if !frame.summary.destination.is_multicast() && frame.summary.tags == 0 =>
-            {
+        if frame.is_priority_tagged() {
+            return self.receive_untagged(ingress, frame, |walk, frame| {
+                walk.receive_from_routed(ingress, network, identity, frame)
+            });
+        }
+        let summary = frame.summary;
+        match &summary.network {
+            Content::Ip(ip) if !summary.destination.is_multicast() && summary.tags == 0 => {
                 check_content(network, identity, frame)?;
-                self.route(ingress, network, identity, frame, &ip)
+                self.route(ingress, network, identity, frame, ip)
             }
-            Content::Malformed(malformed) => Err(malformed.into()),
+            Content::Malformed(malformed) => Err((*malformed).into()),
             _ => Err(Cause::NotRouted.into()),
         }
     }
@@ -196,7 +239,7 @@ impl Walk<'_> {
 
 /// The network must carry the packet's family, and with port security the packet must be well-formed
 /// and its sender's own.
-#[inline]
+#[inline(always)]
 fn check_content(network: &Network, identity: &Identity, frame: &Frame<'_>) -> Result<(), Refused> {
     // By its type, not by its content: what claims to be IPv6 is none of ours even where it is broken.
     let family = match frame.summary.ether_type {
@@ -210,18 +253,13 @@ fn check_content(network: &Network, identity: &Identity, frame: &Frame<'_>) -> R
     if !identity.secure {
         return Ok(());
     }
-    security::check(network, identity, frame)
-        .or_else(|reason| {
-            if probes_gateway(network, identity, frame) {
-                Ok(())
-            } else {
-                Err(reason)
-            }
-        })
-        .map_err(|reason| Refused {
+    match security::check(network, identity, frame) {
+        Err(reason) if !probes_gateway(network, identity, frame) => Err(Refused {
             reason,
             answer: Answer::Silence,
-        })
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a group-addressed frame asks for the MAC address of the gateway: nobody else has the

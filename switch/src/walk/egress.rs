@@ -2,7 +2,7 @@
 
 use heddle_wire::{
     Address, Family, Ip, MacAddr, Rewrite, Summary, VNET_HEADER_LEN, VnetHeader, allow_fragments,
-    decrement_hop_limit, ethernet, fragment_ipv4, fragment_ipv6, rewrite, segment,
+    decrement_hop_limit, ethernet, fragment_ipv4, fragment_ipv6, rewrite_hop, segment,
 };
 
 use super::{Answer, Refused, Walk};
@@ -22,9 +22,24 @@ pub(super) enum NextHop {
     Unknown(Link, Address),
 }
 
+impl From<TransmitError> for Cause {
+    #[cold]
+    fn from(error: TransmitError) -> Cause {
+        match error {
+            TransmitError::Full => Cause::TransmitQueueFull,
+            TransmitError::Gone => Cause::PortGone,
+            TransmitError::Failed => Cause::TransmitFailed,
+        }
+    }
+}
+
 impl Walk<'_> {
     /// The MAC addresses for a packet to `destination` through `egress`. Neither sends nor waits.
-    pub(super) fn next_hop(&self, egress: &Port, destination: Address) -> Result<NextHop, Refused> {
+    pub(super) fn next_hop(
+        &mut self,
+        egress: &Port,
+        destination: Address,
+    ) -> Result<NextHop, Refused> {
         let leg = match &egress.role {
             Role::Member { .. } => {
                 let (destination, source) = self.member_macs(egress)?;
@@ -36,7 +51,7 @@ impl Walk<'_> {
             return Err(Refused::with(Cause::NoRoute, Answer::NetworkUnreachable));
         };
         let link = Link::Leg(leg.id);
-        Ok(match self.tables.neighbours.find(link, address) {
+        Ok(match self.local.neighbours.find(link, address) {
             Some(mac) => NextHop::Known(mac, leg.mac),
             None => NextHop::Unknown(link, address),
         })
@@ -110,9 +125,9 @@ impl Walk<'_> {
         to: &Rewrite,
     ) -> Result<(), Refused> {
         let partial = frame.has_partial_checksum();
-        rewrite(frame.ethernet_mut(), ip, partial, to);
+        rewrite_hop(frame.ethernet_mut(), ip, partial, to);
         self.renumber(frame, ip, to.source, to.destination);
-        self.emit(ingress, egress, frame, ip, macs.0, macs.1)
+        self.emit_forwarded(ingress, egress, frame, macs)
     }
 
     /// Several hosts may send under the addresses that a datagram has got, and number theirs alike. Where
@@ -151,6 +166,18 @@ impl Walk<'_> {
         source: MacAddr,
     ) -> Result<(), Refused> {
         decrement_hop_limit(frame.ethernet_mut(), ip);
+        self.emit_forwarded(ingress, egress, frame, (destination, source))
+    }
+
+    /// Sends a packet that has lost a hop.
+    #[inline]
+    fn emit_forwarded(
+        &mut self,
+        ingress: &Port,
+        egress: &Port,
+        frame: &mut Frame<'_>,
+        (destination, source): (MacAddr, MacAddr),
+    ) -> Result<(), Refused> {
         ethernet::set_macs(frame.ethernet_mut(), destination, source);
         if frame.parts().is_some() {
             return self.transmit_parts(ingress, egress, frame);
@@ -229,18 +256,12 @@ impl Walk<'_> {
     #[inline]
     pub(super) fn transmit_bytes(&mut self, egress: &Port, bytes: &[u8]) -> Result<(), Refused> {
         self.local.transmitted += 1;
-        match egress.endpoint.transmit(self.local.worker, bytes) {
-            Ok(()) => {
-                let counters = egress.counters(self.local.worker);
-                counters.sent_frames.add(1);
-                let octets = bytes.len().saturating_sub(VNET_HEADER_LEN);
-                counters.sent_bytes.add(u64::try_from(octets).unwrap_or(0));
-                Ok(())
-            }
-            Err(TransmitError::Full) => Err(Cause::TransmitQueueFull.into()),
-            Err(TransmitError::Gone) => Err(Cause::PortGone.into()),
-            Err(TransmitError::Failed) => Err(Cause::TransmitFailed.into()),
-        }
+        (egress.endpoint.transmit(self.local.worker, bytes)).map_err(Cause::from)?;
+        let counters = egress.counters(self.local.worker);
+        counters.sent_frames.add(1);
+        let octets = bytes.len().saturating_sub(VNET_HEADER_LEN);
+        counters.sent_bytes.add(u64::try_from(octets).unwrap_or(0));
+        Ok(())
     }
 
     /// Cuts a packet that does not fit and need not be kept whole (RFC 791 §3.2, RFC 4787 §10
@@ -260,7 +281,7 @@ impl Walk<'_> {
         }
         let mut segments: Vec<Vec<u8>> = Vec::new();
         let mut keep = |segment: &[u8]| segments.push(segment.to_vec());
-        let (bytes, summary) = (frame.ethernet(), &frame.summary);
+        let (bytes, summary) = (frame.ethernet(), frame.summary);
         let mut scratch = vec![0; FRAME_SPACE];
         segment(bytes, summary, &frame.header, &mut scratch, &mut keep)
             .map_err(|_| Cause::PacketTooBig)?;

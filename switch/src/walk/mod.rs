@@ -30,15 +30,16 @@ mod within;
 
 use heddle_mem::Instant;
 use heddle_nat::{Nat, Packet, Published, Refusal};
-use heddle_wire::{Address, Ip, Malformed};
+use heddle_wire::{Address, Ip, Malformed, Summary};
 
 pub use answer::Answer;
 pub(crate) use router::host_unknown;
 
-use crate::config::Config;
+use crate::config::{Config, Network};
 use crate::drop::{Cause, DropReason};
 use crate::frame::{Frame, HeldFrame};
-use crate::port::{Port, PortId, Role};
+use crate::leg::PortLeg;
+use crate::port::{Identity, Port, PortId, Role};
 use crate::switch::Tables;
 use crate::worker::Local;
 
@@ -107,43 +108,57 @@ pub struct Walk<'w> {
 }
 
 impl<'w> Walk<'w> {
-    /// Processes a burst of frames from one port.
+    /// Processes a burst of frames from one port, virtio-net header first.
     pub(crate) fn receive(&mut self, ingress: &Port, burst: &mut crate::endpoint::Burst<'_>) {
-        self.prefetch(ingress, burst);
-        for bytes in burst.drain(..) {
-            self.receive_one(ingress, bytes);
-        }
-    }
-
-    /// Processes one frame, virtio-net header first.
-    fn receive_one(&mut self, ingress: &Port, bytes: &mut [u8]) {
         let counters = ingress.counters(self.local.worker);
-        counters.received_frames.add(1);
-        let octets = bytes.len().saturating_sub(heddle_wire::VNET_HEADER_LEN);
+        let octets = |bytes: &&mut [u8]| bytes.len().saturating_sub(heddle_wire::VNET_HEADER_LEN);
+        counters.received_frames.add(count(burst.len()));
         counters
             .received_bytes
-            .add(u64::try_from(octets).unwrap_or(0));
-        match Frame::parse(bytes) {
-            Ok(mut frame) => self.dispatch(ingress, &mut frame),
-            Err(reason) => counters.dropped(reason),
+            .add(count(burst.iter().map(octets).sum()));
+        let origin = Origin::of(self.config, ingress);
+        let mut summary = Summary::EMPTY;
+        for bytes in burst {
+            match Frame::parse(bytes, &mut summary) {
+                Ok(mut frame) => {
+                    if let Err(refused) = self.dispatch(ingress, origin, &mut frame) {
+                        self.end(ingress, &frame, refused);
+                    }
+                }
+                Err(reason) => counters.dropped(reason),
+            }
         }
     }
 
-    fn dispatch(&mut self, ingress: &Port, frame: &mut Frame<'_>) {
-        let end = match &ingress.role {
-            Role::Member { network, identity } => match self.config.network(*network) {
-                Some(network) => self.receive_from_member(ingress, network, identity, frame),
-                None => Err(Cause::PortGone.into()),
-            },
-            Role::Leg(leg) => match self.config.leg(*leg) {
-                Some(leg) => self.receive_from_leg(ingress, leg, frame),
-                None => Err(Cause::PortGone.into()),
-            },
-        };
-        if let Err(refused) = end {
-            let counters = ingress.counters(self.local.worker);
-            counters.dropped_many(refused.reason, frame.count());
-            self.answer(ingress, frame, refused.answer);
+    #[inline(always)]
+    fn dispatch(
+        &mut self,
+        ingress: &Port,
+        origin: Origin<'_>,
+        frame: &mut Frame<'_>,
+    ) -> Result<(), Refused> {
+        match origin {
+            Origin::Member(network, identity) => {
+                self.receive_from_member(ingress, network, identity, frame)
+            }
+            Origin::Leg(leg) => self.receive_from_leg(ingress, leg, frame),
+            Origin::Nowhere => Err(Cause::PortGone.into()),
+        }
+    }
+
+    /// Counts the end of a frame and tells its sender.
+    #[inline(never)]
+    fn end(&mut self, ingress: &Port, frame: &Frame<'_>, refused: Refused) {
+        let counters = ingress.counters(self.local.worker);
+        counters.dropped_many(refused.reason, frame.count());
+        self.answer(ingress, frame, refused.answer);
+    }
+
+    /// Walks a frame from the start that has been counted as received.
+    fn receive_again(&mut self, ingress: &Port, frame: &mut Frame<'_>) {
+        let origin = Origin::of(self.config, ingress);
+        if let Err(refused) = self.dispatch(ingress, origin, frame) {
+            self.end(ingress, frame, refused);
         }
     }
 
@@ -155,27 +170,11 @@ impl<'w> Walk<'w> {
         };
         // Checked when it first arrived, but under another configuration.
         held.for_each(|bytes| {
-            if let Ok(mut frame) = Frame::parse(bytes) {
-                self.dispatch(ingress, &mut frame);
+            let mut summary = Summary::EMPTY;
+            if let Ok(mut frame) = Frame::parse(bytes, &mut summary) {
+                self.receive_again(ingress, &mut frame);
             }
         });
-    }
-
-    /// Begins to load what the frames of a burst will look up, so that the cache misses of one hide
-    /// behind the work on another.
-    fn prefetch(&mut self, ingress: &Port, burst: &crate::endpoint::Burst<'_>) {
-        if burst.len() < 2 {
-            return;
-        }
-        if let Role::Member { network, .. } = &ingress.role {
-            for bytes in burst {
-                if let Some(destination) = destination_of(bytes) {
-                    self.tables
-                        .fdb
-                        .prefetch(self.tables.fdb.hash(*network, destination));
-                }
-            }
-        }
     }
 
     pub(crate) fn nat(&self) -> &'w Nat {
@@ -219,8 +218,29 @@ impl<'w> Walk<'w> {
     }
 }
 
-/// The Ethernet destination of a frame behind its virtio-net header.
-fn destination_of(bytes: &[u8]) -> Option<heddle_wire::MacAddr> {
-    let mac = bytes.get(heddle_wire::VNET_HEADER_LEN..)?.first_chunk()?;
-    Some(heddle_wire::MacAddr::new(*mac))
+/// What a port belongs to: looked up once for a burst.
+#[derive(Clone, Copy, Debug)]
+enum Origin<'c> {
+    Member(&'c Network, &'c Identity),
+    Leg(&'c PortLeg),
+    /// To nothing that there is.
+    Nowhere,
+}
+
+impl<'c> Origin<'c> {
+    fn of(config: &'c Config, port: &'c Port) -> Origin<'c> {
+        match &port.role {
+            Role::Member { network, identity } => config
+                .network(*network)
+                .map_or(Origin::Nowhere, |network| Origin::Member(network, identity)),
+            Role::Leg(leg) => config
+                .leg(*leg)
+                .map_or(Origin::Nowhere, |leg| Origin::Leg(leg)),
+        }
+    }
+}
+
+/// A number of frames or octets as it is counted.
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Asking for neighbours, and what follows from their answers.
 
 use heddle_wire::builder::Link as Wire;
-use heddle_wire::{Address, Arp, Family, Ip, MacAddr};
+use heddle_wire::{Address, Arp, Family, Ip, MacAddr, Summary};
 
 use super::router::{host_unknown, require_hops};
 use super::{Answer, Refused, Walk};
@@ -44,7 +44,8 @@ impl Walk<'_> {
             ingress
                 .counters(self.local.worker)
                 .dropped(Cause::NeighbourUnreachable.into());
-            if let Ok(frame) = Frame::parse(bytes) {
+            let mut summary = Summary::EMPTY;
+            if let Ok(frame) = Frame::parse(bytes, &mut summary) {
                 self.answer(ingress, &frame, Answer::HostUnreachable);
             }
         });
@@ -109,7 +110,7 @@ impl Walk<'_> {
         }
         require_hops(ip)?;
         let link = Link::Network(target.id);
-        let Some(mac) = self.tables.neighbours.find(link, ip.destination) else {
+        let Some(mac) = self.local.neighbours.find(link, ip.destination) else {
             return self.hold(ingress, frame, link, ip.destination);
         };
         let hash = self.tables.fdb.hash(target.id, mac);

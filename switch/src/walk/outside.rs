@@ -19,7 +19,11 @@ impl Walk<'_> {
         leg: &PortLeg,
         frame: &mut Frame<'_>,
     ) -> Result<(), Refused> {
-        frame.remove_priority_tag();
+        if frame.is_priority_tagged() {
+            return self.receive_untagged(ingress, frame, |walk, frame| {
+                walk.receive_from_leg(ingress, leg, frame)
+            });
+        }
         let destination = frame.summary.destination;
         let for_us = destination == leg.mac || destination.is_multicast();
         if !for_us || frame.summary.tags != 0 {
@@ -31,14 +35,15 @@ impl Walk<'_> {
             routes: false,
         };
         let owns = |address| leg.owns(address);
-        match &frame.summary.network {
+        let summary = frame.summary;
+        match &summary.network {
             Content::Arp(arp) => self.resolve_arp(ingress, arp, station, owns),
             Content::Ip(ip) if is_discovery(ip) => {
                 self.resolve_discovery(ingress, frame, ip, station, owns)
             }
             Content::Ip(_) if destination.is_multicast() => Err(Cause::NotForLeg.into()),
-            &Content::Ip(ip) => {
-                validate(frame, &ip)?;
+            Content::Ip(ip) => {
+                validate(frame, ip)?;
                 if self.config.subnet_of(ip.source).is_some() {
                     return Err(Cause::InsideFromOutside.into());
                 }
@@ -54,7 +59,7 @@ impl Walk<'_> {
                     };
                     return Err(cause.into());
                 }
-                leg.inbound(self, ingress, frame, &ip)
+                leg.inbound(self, ingress, frame, ip)
             }
             Content::Malformed(malformed) => Err((*malformed).into()),
             Content::Other => Err(Cause::NotForLeg.into()),

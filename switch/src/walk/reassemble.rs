@@ -3,7 +3,7 @@
 //! Nothing here asks who: whoever needs the whole datagram hands its fragments over and returns. When
 //! the last one is there, the datagram walks from the start, as if it had come in one frame.
 
-use heddle_wire::{Ip, Part, VNET_HEADER_LEN, VnetHeader};
+use heddle_wire::{Ip, Part, Summary, VNET_HEADER_LEN, VnetHeader};
 
 use super::{Answer, Refused, Walk};
 use crate::drop::Cause;
@@ -64,8 +64,9 @@ impl Walk<'_> {
     fn receive_whole(&mut self, ingress: &Port, assembly: &mut Assembly) {
         let (_, parts) = assembly.split();
         let fragments = parts.count();
-        match Frame::assembled(assembly) {
-            Ok(mut frame) => self.dispatch(ingress, &mut frame),
+        let mut summary = Summary::EMPTY;
+        match Frame::assembled(assembly, &mut summary) {
+            Ok(mut frame) => self.receive_again(ingress, &mut frame),
             Err(reason) => {
                 let counters = ingress.counters(self.local.worker);
                 counters.dropped_many(reason, fragments);
@@ -105,7 +106,8 @@ impl Walk<'_> {
         parts.as_they_came(whole, &mut Vec::new(), |fragment| {
             first.extend_from_slice(fragment);
         });
-        let Ok(frame) = Frame::parse(&mut first) else {
+        let mut summary = Summary::EMPTY;
+        let Ok(frame) = Frame::parse(&mut first, &mut summary) else {
             return;
         };
         let Some(ip) = frame.ip() else { return };

@@ -126,6 +126,7 @@ impl Walk<'_> {
 }
 
 /// RFC 1812 §5.2.2 and §5.3: what no router may forward.
+#[inline]
 pub(super) fn validate(frame: &Frame<'_>, ip: &Ip) -> Result<(), Refused> {
     // A partial transport checksum says nothing of the header: Linux always completes that one.
     if ip.source.is_ipv4() && !ipv4_header_is_valid(frame.ethernet(), ip.header_offset) {
@@ -137,6 +138,15 @@ pub(super) fn validate(frame: &Frame<'_>, ip: &Ip) -> Result<(), Refused> {
     {
         return Err(Cause::SourceRouted.into());
     }
+    if ip.source.is_routable() && ip.destination.is_routable() {
+        return Ok(());
+    }
+    validate_special(ip)
+}
+
+/// What special addresses may still be forwarded, or answered.
+#[cold]
+fn validate_special(ip: &Ip) -> Result<(), Refused> {
     if is_martian(ip.source) || ip.source.is_multicast() || ip.source.is_unspecified() {
         return Err(Cause::MartianSource.into());
     }

@@ -51,12 +51,24 @@ pub(super) fn check(
 ) -> Result<(), DropReason> {
     match &frame.summary.network {
         Content::Ip(ip) => check_ip(network, identity, frame, ip),
+        other => check_other(network, identity, frame, other),
+    }
+}
+
+#[inline(never)]
+fn check_other(
+    network: &Network,
+    identity: &Identity,
+    frame: &Frame<'_>,
+    content: &Content,
+) -> Result<(), DropReason> {
+    match content {
         Content::Arp(arp) => check_arp(network, identity, arp).map_err(Into::into),
         Content::Malformed(malformed) => Err((*malformed).into()),
-        Content::Other if is_snap(&frame.summary, frame.ethernet()) => {
+        Content::Other if is_snap(frame.summary, frame.ethernet()) => {
             Err(Cause::SnapEncapsulated.into())
         }
-        Content::Other => Ok(()),
+        Content::Other | Content::Ip(_) => Ok(()),
     }
 }
 
@@ -98,10 +110,7 @@ fn check_ip(
     frame: &Frame<'_>,
     ip: &Ip,
 ) -> Result<(), DropReason> {
-    if !identity.owns(ip.source)
-        && !may_have_no_source(ip)
-        && !is_behind(network, identity, ip.source)
-    {
+    if !identity.owns(ip.source) && !may_speak(network, identity, ip) {
         return Err(Cause::AddressSpoofed.into());
     }
     match &ip.transport {
@@ -118,6 +127,12 @@ fn check_ip(
         _ => {}
     }
     Ok(())
+}
+
+/// Whether the packet may have another source than its endpoint's own.
+#[cold]
+fn may_speak(network: &Network, identity: &Identity, ip: &Ip) -> bool {
+    may_have_no_source(ip) || is_behind(network, identity, ip.source)
 }
 
 /// Whether the packet is one that a host sends before it has an address: a DHCP client (RFC 2131
@@ -145,13 +160,13 @@ fn may_have_no_source(ip: &Ip) -> bool {
 
 /// Whether packets to `source` would be routed to the endpoint: then it may also send for it (strict
 /// reverse path forwarding, RFC 3704 §2.2).
-#[cold]
 fn is_behind(network: &Network, identity: &Identity, source: Address) -> bool {
     network
         .route_to(source)
         .is_some_and(|route| identity.owns(route.via))
 }
 
+#[inline(never)]
 fn check_icmp(
     identity: &Identity,
     frame: &Frame<'_>,
