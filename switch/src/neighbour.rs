@@ -193,7 +193,7 @@ pub(crate) struct Reader(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>);
 
 impl Reader {
     /// The MAC address of a neighbour, if it is known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&mut self, link: Link, address: Address) -> Option<MacAddr> {
         let known = self.0.load().find(&(link, address))?;
         if known.stale.load(Ordering::Relaxed) {

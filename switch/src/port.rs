@@ -311,10 +311,10 @@ mod tests {
     #[test]
     fn an_identity_knows_its_stations_however_many_they_are() {
         let mac = |number| MacAddr::new([2, 0, 0, 0, number, !number]);
-        for count in [0, 1, 2, 64] {
+        for count in [0_u8, 1, 2, 64] {
             // In no order.
             let macs: Vec<MacAddr> = (0..count)
-                .map(|number| mac(number.wrapping_mul(37) % 64))
+                .map(|number: u8| mac(number.wrapping_mul(37) % 64))
                 .collect();
             let identity = Identity::new(macs.clone(), Vec::new(), true);
             for number in 0..=255 {

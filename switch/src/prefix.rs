@@ -1,25 +1,33 @@
 //! Prefixes as the frame path asks about them.
 
-use heddle_wire::{Address, Family};
+use heddle_wire::Address;
 use ipnet::IpNet;
 
 /// Whether an address lies in a prefix: one shift of the difference. (`ipnet` takes both apart first.)
 #[inline]
 pub(crate) fn contains(prefix: &IpNet, address: Address) -> bool {
-    match prefix {
-        IpNet::V4(prefix) => {
-            let difference = address.bits() ^ Address::from(prefix.addr()).bits();
-            // What is shifted out lies behind the prefix, and what stays is the family as well.
+    match (prefix, address.ipv4_bits()) {
+        (IpNet::V4(prefix), Some(bits)) => {
+            let difference = u64::from(bits ^ prefix.addr().to_bits());
             difference >> (32 - prefix.prefix_len()) == 0
         }
-        IpNet::V6(prefix) => {
-            let difference = address.bits() ^ Address::from(prefix.addr()).bits();
-            let is_within = match prefix.prefix_len() {
+        (IpNet::V6(prefix), None) => {
+            let difference = address.bits() ^ prefix.addr().to_bits();
+            match prefix.prefix_len() {
                 0 => true,
                 len => difference >> (128 - len) == 0,
-            };
-            is_within && address.family() == Family::V6
+            }
         }
+        _ => false,
+    }
+}
+
+/// Whether an address is the one that a prefix was given with.
+#[inline]
+pub(crate) fn is_host(own: &IpNet, address: Address) -> bool {
+    match own {
+        IpNet::V4(own) => address.ipv4_bits() == Some(own.addr().to_bits()),
+        IpNet::V6(own) => address == Address::from(own.addr()),
     }
 }
 
@@ -31,7 +39,7 @@ mod tests {
     use ipnet::IpNet;
     use proptest::prelude::*;
 
-    use super::contains;
+    use super::{contains, is_host};
 
     proptest! {
         #[test]
@@ -60,6 +68,8 @@ mod tests {
             for address in addresses.map(Address::from_bits) {
                 let expected = prefix.contains(&address.to_ip());
                 prop_assert_eq!(contains(&prefix, address), expected, "{} {}", prefix, address);
+                let expected = Address::from(prefix.addr()) == address;
+                prop_assert_eq!(is_host(&prefix, address), expected, "{} {}", prefix, address);
             }
         }
     }

@@ -2,23 +2,39 @@
 
 use std::sync::Arc;
 
-use heddle_wire::{Address, Family};
+use heddle_wire::Address;
 use ipnet::IpNet;
 
 use super::{ConfigError, Network};
 use crate::port::NetworkId;
-use crate::prefix;
 
 /// All subnets. They do not overlap, so the one an address is in is the last that begins before it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subnets {
-    /// Their first addresses, in order.
-    firsts: Vec<Address>,
-    /// The same subnets.
-    subnets: Vec<(IpNet, NetworkId)>,
-    /// The lowest and the highest address of all subnets of a family, IPv4 first. Most of what is outside
-    /// lies outside of these.
-    spans: [Option<(Address, Address)>; 2],
+    v4: Sorted<u32>,
+    v6: Sorted<u128>,
+}
+
+/// The subnets of a family, their addresses as numbers.
+#[derive(Clone, Debug, Default)]
+struct Sorted<N> {
+    firsts: Vec<N>,
+    /// Behind each first address the rest: last address, subnet, network.
+    rest: Vec<(N, IpNet, NetworkId)>,
+}
+
+impl<N: Ord + Copy> Sorted<N> {
+    fn push(&mut self, first: N, last: N, subnet: IpNet, network: NetworkId) {
+        self.firsts.push(first);
+        self.rest.push((last, subnet, network));
+    }
+
+    #[inline(always)]
+    fn find(&self, address: N) -> Option<(&IpNet, NetworkId)> {
+        let behind = self.firsts.partition_point(|&first| first <= address);
+        let (last, subnet, network) = self.rest.get(behind.checked_sub(1)?)?;
+        (address <= *last).then_some((subnet, *network))
+    }
 }
 
 impl Subnets {
@@ -37,29 +53,28 @@ impl Subnets {
                 return Err(ConfigError::Overlap(one, next));
             }
         }
-        let span = |family| {
-            let of = subnets.iter().map(|(subnet, _)| subnet);
-            let mut of = of.filter(|subnet| first(subnet).family() == family);
-            let lowest = of.next()?;
-            let highest = of.next_back().unwrap_or(lowest);
-            Some((first(lowest), Address::from(highest.broadcast())))
-        };
-        Ok(Subnets {
-            firsts: subnets.iter().map(|(subnet, _)| first(subnet)).collect(),
-            spans: [span(Family::V4), span(Family::V6)],
-            subnets,
-        })
+        let mut sorted = Subnets::default();
+        for (subnet, network) in subnets {
+            match subnet {
+                IpNet::V4(v4) => {
+                    let [first, last] = [v4.network(), v4.broadcast()].map(|it| it.to_bits());
+                    sorted.v4.push(first, last, subnet, network);
+                }
+                IpNet::V6(v6) => {
+                    let [first, last] = [v6.network(), v6.broadcast()].map(|it| it.to_bits());
+                    sorted.v6.push(first, last, subnet, network);
+                }
+            }
+        }
+        Ok(sorted)
     }
 
     /// The subnet an address is in, and its network.
     #[inline]
     pub(super) fn find(&self, address: Address) -> Option<(&IpNet, NetworkId)> {
-        let (lowest, highest) = self.spans[usize::from(!address.is_ipv4())]?;
-        if address < lowest || address > highest {
-            return None;
+        match address.ipv4_bits() {
+            Some(bits) => self.v4.find(bits),
+            None => self.v6.find(address.bits()),
         }
-        let behind = self.firsts.partition_point(|&first| first <= address);
-        let (subnet, network) = self.subnets[..behind].last()?;
-        prefix::contains(subnet, address).then_some((subnet, *network))
     }
 }

@@ -11,7 +11,7 @@ use super::{Arena, Burst, Drained, TransmitError, transmit_plain};
 /// One direction of the link.
 #[derive(Debug)]
 struct Queue {
-    frames: Mutex<VecDeque<Vec<u8>>>,
+    frames: Mutex<Frames>,
     capacity: usize,
     /// Frames that found it full.
     lost: AtomicU64,
@@ -21,10 +21,35 @@ struct Queue {
     is_gone: AtomicBool,
 }
 
+/// Frames on their way, and the memory of those that have arrived: a link does not allocate once it has
+/// been full, or it would cost more than what is at its ends.
+#[derive(Debug, Default)]
+struct Frames {
+    waiting: VecDeque<Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Frames {
+    fn push(&mut self, frame: &[u8]) {
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(frame);
+        self.waiting.push_back(bytes);
+    }
+
+    /// Shows the first and takes it away.
+    fn pop<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let bytes = self.waiting.pop_front()?;
+        let seen = look(&bytes);
+        self.spare.push(bytes);
+        Some(seen)
+    }
+}
+
 impl Queue {
     fn new(capacity: usize) -> Arc<Queue> {
         Arc::new(Queue {
-            frames: Mutex::new(VecDeque::new()),
+            frames: Mutex::default(),
             capacity,
             lost: AtomicU64::new(0),
             refuses: AtomicBool::new(false),
@@ -32,7 +57,7 @@ impl Queue {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Frames> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,11 +69,11 @@ impl Queue {
             return Err(TransmitError::Failed);
         }
         let mut frames = self.lock();
-        if frames.len() >= self.capacity {
+        if frames.waiting.len() >= self.capacity {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return Err(TransmitError::Full);
         }
-        frames.push_back(frame.to_vec());
+        frames.push(frame);
         Ok(())
     }
 }
@@ -105,7 +130,12 @@ impl MemoryPeer {
     /// The next frame from the switch, virtio-net header first.
     #[must_use]
     pub fn receive(&self) -> Option<Vec<u8>> {
-        self.incoming.lock().pop_front()
+        self.incoming.lock().waiting.pop_front()
+    }
+
+    /// Shows the next frame from the switch, virtio-net header first, and takes it away.
+    pub fn look<T>(&self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.incoming.lock().pop(look)
     }
 
     /// Refuses frames from the switch from now on, as a kernel does that finds fault with them, or
@@ -138,11 +168,12 @@ impl MemoryEndpoint {
         }
         let mut incoming = self.incoming.lock();
         let (mut burst, ended) = arena.fill(|space| {
-            let frame = incoming.pop_front()?;
-            // Longer than any frame can be: cut, like a descriptor would.
-            let len = frame.len().min(space.len());
-            space[..len].copy_from_slice(&frame[..len]);
-            Some(len)
+            incoming.pop(|frame| {
+                // Longer than any frame can be: cut, like a descriptor would.
+                let len = frame.len().min(space.len());
+                space[..len].copy_from_slice(&frame[..len]);
+                len
+            })
         });
         // A frame may be answered to the very port it came from.
         drop(incoming);

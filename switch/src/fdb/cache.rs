@@ -57,7 +57,7 @@ impl Cache {
 
 impl Fdb {
     /// [`Fdb::find`], of a worker that remembers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_again(
         &self,
         cache: &mut Cache,

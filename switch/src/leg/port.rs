@@ -56,7 +56,7 @@ impl PortLeg {
     pub fn owns(&self, address: Address) -> bool {
         self.addresses
             .iter()
-            .any(|own| Address::from(own.addr()) == address)
+            .any(|own| prefix::is_host(own, address))
             || address.is_link_local() && address == link_local(self.mac)
     }
 

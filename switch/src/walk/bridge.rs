@@ -31,7 +31,7 @@ use crate::port::{Identity, Port};
 
 impl Walk<'_> {
     /// A frame of an endpoint.
-    #[inline]
+    #[inline(always)]
     pub(super) fn receive_from_member(
         &mut self,
         ingress: &Port,
@@ -64,6 +64,7 @@ impl Walk<'_> {
         self.bridge(ingress, network, identity, frame)
     }
 
+    #[inline(never)]
     /// Learns where a station is; whether its address is somebody else's.
     fn learn(&mut self, ingress: &Port, network: &Network, source: MacAddr) -> bool {
         let (fdb, cache) = (&self.tables.fdb, &mut self.local.stations);
@@ -71,7 +72,7 @@ impl Walk<'_> {
     }
 
     /// Rules 2 to 5.
-    #[inline]
+    #[inline(always)]
     fn bridge(
         &mut self,
         ingress: &Port,
@@ -197,6 +198,7 @@ impl Walk<'_> {
     }
 
     /// A packet of an endpoint in an l3 network.
+    #[inline(never)]
     fn receive_from_routed(
         &mut self,
         ingress: &Port,

@@ -35,6 +35,7 @@ impl From<TransmitError> for Cause {
 
 impl Walk<'_> {
     /// The MAC addresses for a packet to `destination` through `egress`. Neither sends nor waits.
+    #[inline(always)]
     pub(super) fn next_hop(
         &mut self,
         egress: &Port,
@@ -115,6 +116,7 @@ impl Walk<'_> {
     }
 
     /// Sends a routed packet, rewritten first if `to` says so. The hop limit has been checked.
+    #[inline]
     pub(super) fn emit_rewritten(
         &mut self,
         ingress: &Port,
@@ -170,7 +172,7 @@ impl Walk<'_> {
     }
 
     /// Sends a packet that has lost a hop.
-    #[inline]
+    #[inline(always)]
     fn emit_forwarded(
         &mut self,
         ingress: &Port,
@@ -247,13 +249,13 @@ impl Walk<'_> {
     }
 
     /// Sends a frame as it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transmit(&mut self, egress: &Port, frame: &Frame<'_>) -> Result<(), Refused> {
         self.transmit_bytes(egress, frame.as_sent())
     }
 
     /// Sends bytes, virtio-net header first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transmit_bytes(&mut self, egress: &Port, bytes: &[u8]) -> Result<(), Refused> {
         self.local.transmitted += 1;
         (egress.endpoint.transmit(self.local.worker, bytes)).map_err(Cause::from)?;

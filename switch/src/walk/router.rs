@@ -126,7 +126,7 @@ impl Walk<'_> {
 }
 
 /// RFC 1812 §5.2.2 and §5.3: what no router may forward.
-#[inline]
+#[inline(always)]
 pub(super) fn validate(frame: &Frame<'_>, ip: &Ip) -> Result<(), Refused> {
     // A partial transport checksum says nothing of the header: Linux always completes that one.
     if ip.source.is_ipv4() && !ipv4_header_is_valid(frame.ethernet(), ip.header_offset) {

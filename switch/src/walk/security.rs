@@ -43,7 +43,7 @@ const SNAP: [[u8; 6]; 2] = [
 ];
 
 /// Checks that a frame of an endpoint speaks for nobody else. Its Ethernet source has been checked.
-#[inline]
+#[inline(always)]
 pub(super) fn check(
     network: &Network,
     identity: &Identity,
@@ -103,7 +103,7 @@ fn check_arp(network: &Network, identity: &Identity, arp: &Arp) -> Result<(), Ca
     }
 }
 
-#[inline]
+#[inline(always)]
 fn check_ip(
     network: &Network,
     identity: &Identity,

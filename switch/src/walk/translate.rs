@@ -223,6 +223,7 @@ fn answers_nothing(ip: &Ip) -> bool {
 }
 
 /// What tracking looks at.
+#[inline]
 pub(super) fn packet_of(frame: &Frame<'_>, ip: &Ip) -> Packet {
     let segment = match &ip.transport {
         Transport::Tcp(tcp) => {
@@ -249,6 +250,7 @@ pub(super) fn packet_of(frame: &Frame<'_>, ip: &Ip) -> Packet {
 }
 
 /// The window scale option of a SYN (RFC 7323 §2.2).
+#[cold]
 fn window_shift(frame: &Frame<'_>, ip: &Ip) -> Option<u8> {
     let Transport::Tcp(tcp) = &ip.transport else {
         return None;
