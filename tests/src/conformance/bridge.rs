@@ -60,6 +60,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "switch::fdb::tests::whatever_happens_the_bounds_hold_and_the_counts_are_right",
                 "lab_bridge::a_port_full_of_stations_replaces_its_own_and_nobody_elses",
                 "lab_bridge::in_a_full_network_everybody_still_learns_the_guaranteed_few",
+                "lab_faults::floods::a_flood_of_mac_addresses_pushes_out_only_its_own",
             ],
         )
         .of(NEITHER),

@@ -61,6 +61,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_nat_icmp::an_error_about_a_translated_port_shows_the_hosts_own",
                 "lab_nat_icmp::an_error_about_an_echo_shows_its_identifier",
                 "lab_nat_icmp::an_error_about_nothing_that_was_sent_is_dropped",
+                "lab_faults::forgeries::errors_about_what_was_never_sent_reach_nobody_and_end_nothing",
                 "kernel::nat::a_narrow_link_outside_is_found_by_senders",
             ],
         ),
@@ -130,6 +131,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_router::errors_are_not_answered_by_errors",
                 "lab_router::sources_that_nobody_can_have_are_not_routed",
                 "lab_router::broadcasts_are_not_routed",
+                "lab_router::what_is_for_everybody_on_a_link_is_never_answered",
                 "lab_gateway::what_needs_no_answer_gets_none",
             ],
         ),
@@ -147,7 +149,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
         Requirement::new(
             "icmp-too-big-passes",
             "RFC 4890 §4.3.1, RFC 4443 §3.2",
-            "Packet too big is never held back.",
+            "Packet too big is never held back, unless its MTU is one that no path has.",
             &[
                 "lab_nat_errors::no_packet_too_big_is_held_back_however_many_there_are",
                 "kernel::nat::a_narrow_link_outside_is_found_by_senders",

@@ -50,6 +50,16 @@ pub(super) const CHAPTER: Chapter = Chapter {
             ],
         ),
         Requirement::new(
+            "router-foreign-source",
+            "RFC 4443 §3.1, RFC 7084 §4.3 L-14, RFC 1812 §5.3.8",
+            "The router tells an IPv6 sender that its source is not to be used (code 5), an IPv4 sender nothing; what \
+             port security stops is not answered.",
+            &[
+                "lab_router::without_port_security_no_address_of_somebody_else_is_routed_for",
+                "lab_security::a_source_of_somebody_else_is_refused_in_every_disguise",
+            ],
+        ),
+        Requirement::new(
             "router-broadcasts",
             "RFC 2644, RFC 1812 §4.2.2.11, §5.3.5",
             "Neither directed nor limited broadcasts are forwarded.",
@@ -74,6 +84,12 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "lab_mtu::what_is_too_big_and_must_stay_whole_is_refused_with_the_mtu",
                 "lab_mtu::a_super_frame_is_as_long_as_the_packets_it_stands_for",
             ],
+        ),
+        Requirement::new(
+            "path-mtu-floor",
+            "RFC 8201 §4, RFC 5927 §7",
+            "An error with an MTU that no path has, below 576 or 1280 of IPv6, is dropped.",
+            &["lab_nat_icmp::an_error_with_an_mtu_that_no_path_has_is_refused"],
         ),
         Requirement::new(
             "rewrite-checksum",

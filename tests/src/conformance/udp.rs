@@ -226,6 +226,9 @@ pub(super) const CHAPTER: Chapter = Chapter {
                 "nat::limits::tests::the_last_of_the_table_is_for_those_who_have_little",
                 "lab_nat_limits::at_its_quota_an_endpoint_loses_its_own_oldest_unanswered_flow",
                 "lab_nat_limits::a_full_table_takes_nothing_from_others",
+                "lab_faults::floods::a_flood_of_syns_from_outside_costs_no_more_than_who_has_not_finished_knocking",
+                "lab_faults::floods::forty_thousand_flows_of_one_endpoint_leave_the_others_their_ports",
+                "lab_faults::tables::a_full_session_table_has_room_for_those_who_have_little",
             ],
         ),
         Requirement::new(
