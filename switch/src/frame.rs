@@ -32,14 +32,14 @@ impl<'b> Frame<'b> {
         bytes: &'b mut [u8],
         summary: &'b mut Summary,
     ) -> Result<Frame<'b>, DropReason> {
-        let Some((header, frame)) = VnetHeader::split(bytes) else {
+        let Some((mut header, frame)) = VnetHeader::split(bytes) else {
             return Err(Malformed::FrameTooShort.into());
         };
         summary.read(frame)?;
-        let header = match header.check(frame.len(), summary) {
-            Ok(()) => header,
-            Err(error) => complete_foreign(bytes, &header, summary, error)?,
-        };
+        if let Err(error) = header.check(frame.len(), summary) {
+            complete_foreign(bytes, &header, summary, error)?;
+            header = VnetHeader::NONE;
+        }
         Ok(Frame {
             bytes,
             header,
@@ -192,7 +192,7 @@ fn complete_foreign(
     header: &VnetHeader,
     summary: &mut Summary,
     error: VnetError,
-) -> Result<VnetHeader, DropReason> {
+) -> Result<(), DropReason> {
     let is_foreign = matches!(error, VnetError::ChecksumAbsent | VnetError::ChecksumPlace)
         && header.gso_type == VnetHeader::NONE.gso_type
         && header.checksum_is_carried(bytes.len() - VNET_HEADER_LEN, summary);
@@ -201,7 +201,7 @@ fn complete_foreign(
     }
     finish_checksum(bytes, header);
     summary.read(&bytes[VNET_HEADER_LEN..])?;
-    Ok(VnetHeader::NONE)
+    Ok(())
 }
 
 /// Does what the header asks for, and then asks for nothing.

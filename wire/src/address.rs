@@ -171,7 +171,7 @@ impl Address {
 
     /// Whether a router may forward to the address and from it: nothing of the above is true of it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn is_routable(self) -> bool {
         let [first, second, ..] = self.0.to_be_bytes();
         if self.is_ipv4() {

@@ -28,20 +28,23 @@ impl Arena {
     /// Lets `read` fill space after space, each large enough for any frame, until it returns `None`
     /// or the burst is full. `read` returns how many octets it has written.
     ///
-    /// Returns the frames and whether the burst was ended by `read`.
-    pub fn fill(&mut self, mut read: impl FnMut(&mut [u8]) -> Option<usize>) -> (Burst<'_>, bool) {
-        let mut burst = Burst::new();
+    /// Fills `burst`, which is empty before, with the frames. Returns whether `read` ended it.
+    pub fn fill<'a>(
+        &'a mut self,
+        burst: &mut Burst<'a>,
+        mut read: impl FnMut(&mut [u8]) -> Option<usize>,
+    ) -> bool {
         let mut rest = &mut self.bytes[..];
         while rest.len() >= FRAME_SPACE && !burst.is_full() {
             let Some(len) = read(&mut rest[..FRAME_SPACE]) else {
-                return (burst, true);
+                return true;
             };
             let (frame, behind) =
                 rest.split_at_mut(len.next_multiple_of(ALIGNMENT).min(rest.len()));
             rest = behind;
             burst.push(&mut frame[..len]);
         }
-        (burst, false)
+        false
     }
 }
 

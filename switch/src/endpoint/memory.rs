@@ -167,7 +167,8 @@ impl MemoryEndpoint {
             return Drained::Yes;
         }
         let mut incoming = self.incoming.lock();
-        let (mut burst, ended) = arena.fill(|space| {
+        let mut burst = Burst::new();
+        let ended = arena.fill(&mut burst, |space| {
             incoming.pop(|frame| {
                 // Longer than any frame can be: cut, like a descriptor would.
                 let len = frame.len().min(space.len());

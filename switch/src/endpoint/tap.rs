@@ -63,7 +63,8 @@ impl TapEndpoint {
             return Drained::Yes;
         };
         let mut end = Drained::Yes;
-        let (mut burst, ended) = arena.fill(|space| match self.read(queue.as_fd(), space) {
+        let mut burst = Burst::new();
+        let ended = arena.fill(&mut burst, |space| match self.read(queue.as_fd(), space) {
             Ok(len) => Some(len),
             Err(error) => {
                 end = match error.kind() {

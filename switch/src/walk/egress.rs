@@ -24,6 +24,7 @@ pub(super) enum NextHop {
 
 impl From<TransmitError> for Cause {
     #[cold]
+    #[inline(never)]
     fn from(error: TransmitError) -> Cause {
         match error {
             TransmitError::Full => Cause::TransmitQueueFull,
@@ -258,7 +259,9 @@ impl Walk<'_> {
     #[inline(always)]
     pub(super) fn transmit_bytes(&mut self, egress: &Port, bytes: &[u8]) -> Result<(), Refused> {
         self.local.transmitted += 1;
-        (egress.endpoint.transmit(self.local.worker, bytes)).map_err(Cause::from)?;
+        if let Err(error) = egress.endpoint.transmit(self.local.worker, bytes) {
+            return Err(Cause::from(error).into());
+        }
         let counters = egress.counters(self.local.worker);
         counters.sent_frames.add(1);
         let octets = bytes.len().saturating_sub(VNET_HEADER_LEN);

@@ -116,33 +116,39 @@ impl<'w> Walk<'w> {
         counters
             .received_bytes
             .add(count(burst.iter().map(octets).sum()));
-        let origin = Origin::of(self.config, ingress);
-        let mut summary = Summary::EMPTY;
-        for bytes in burst {
-            match Frame::parse(bytes, &mut summary) {
-                Ok(mut frame) => {
-                    if let Err(refused) = self.dispatch(ingress, origin, &mut frame) {
-                        self.end(ingress, &frame, refused);
-                    }
-                }
-                Err(reason) => counters.dropped(reason),
+        match Origin::of(self.config, ingress) {
+            Origin::Member(network, identity) => {
+                self.receive_each(ingress, burst, |walk, frame| {
+                    walk.receive_from_member(ingress, network, identity, frame)
+                })
+            }
+            Origin::Leg(leg) => self.receive_each(ingress, burst, |walk, frame| {
+                walk.receive_from_leg(ingress, leg, frame)
+            }),
+            Origin::Nowhere => {
+                self.receive_each(ingress, burst, |_, _| Err(Cause::PortGone.into()));
             }
         }
     }
 
+    /// The loop over a burst: all that comes from one port goes one way at first.
     #[inline(always)]
-    fn dispatch(
+    fn receive_each(
         &mut self,
         ingress: &Port,
-        origin: Origin<'_>,
-        frame: &mut Frame<'_>,
-    ) -> Result<(), Refused> {
-        match origin {
-            Origin::Member(network, identity) => {
-                self.receive_from_member(ingress, network, identity, frame)
+        burst: &mut crate::endpoint::Burst<'_>,
+        mut receive: impl FnMut(&mut Self, &mut Frame<'_>) -> Result<(), Refused>,
+    ) {
+        let mut summary = Summary::EMPTY;
+        for bytes in burst {
+            match Frame::parse(bytes, &mut summary) {
+                Ok(mut frame) => {
+                    if let Err(refused) = receive(self, &mut frame) {
+                        self.end(ingress, &frame, refused);
+                    }
+                }
+                Err(reason) => ingress.counters(self.local.worker).dropped(reason),
             }
-            Origin::Leg(leg) => self.receive_from_leg(ingress, leg, frame),
-            Origin::Nowhere => Err(Cause::PortGone.into()),
         }
     }
 
@@ -156,8 +162,14 @@ impl<'w> Walk<'w> {
 
     /// Walks a frame from the start that has been counted as received.
     fn receive_again(&mut self, ingress: &Port, frame: &mut Frame<'_>) {
-        let origin = Origin::of(self.config, ingress);
-        if let Err(refused) = self.dispatch(ingress, origin, frame) {
+        let end = match Origin::of(self.config, ingress) {
+            Origin::Member(network, identity) => {
+                self.receive_from_member(ingress, network, identity, frame)
+            }
+            Origin::Leg(leg) => self.receive_from_leg(ingress, leg, frame),
+            Origin::Nowhere => Err(Cause::PortGone.into()),
+        };
+        if let Err(refused) = end {
             self.end(ingress, frame, refused);
         }
     }

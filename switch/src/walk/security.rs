@@ -116,11 +116,12 @@ fn check_ip(
     match &ip.transport {
         Transport::Icmp(message) => check_icmp(identity, frame, ip, message)?,
         Transport::Udp(udp) => {
-            let client = match ip.family() {
-                Family::V4 => DHCP_CLIENT,
-                Family::V6 => DHCPV6_CLIENT,
+            let to_client = match udp.destination_port {
+                DHCP_CLIENT => ip.family() == Family::V4,
+                DHCPV6_CLIENT => ip.family() == Family::V6,
+                _ => false,
             };
-            if udp.destination_port == client {
+            if to_client {
                 return Err(Cause::DhcpServerImpersonated.into());
             }
         }

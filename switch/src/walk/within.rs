@@ -32,7 +32,7 @@ enum Tracked<'nat> {
 
 impl<'w> Walk<'w> {
     /// The rules for what stays inside a network, if there are any.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rules_inside(&self, network: &Network) -> Option<&'w RuleSet> {
         let number = Some(NetworkNumber(network.id.0));
         let rules = self.config.rules()?;
@@ -217,7 +217,7 @@ fn filterable<'f>(frame: &'f Frame<'_>) -> Result<Option<&'f Ip>, Refused> {
         Content::Ip(ip) => Ok(Some(ip)),
         Content::Arp(_) => Ok(None),
         Content::Malformed(malformed) => Err((*malformed).into()),
-        Content::Other if security::is_snap(&frame.summary, frame.ethernet()) => {
+        Content::Other if security::is_snap(frame.summary, frame.ethernet()) => {
             Err(Cause::SnapEncapsulated.into())
         }
         Content::Other => Ok(None),
