@@ -265,25 +265,27 @@ fn each<F: Flows>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str) {
     for &count in sizes() {
         let flows: F = full(count);
         let mut random = StdRng::seed_from_u64(1);
-        let (mut seen, mut bursts) = (0, 0_u64);
+        let (mut seen, mut times) = (0, Vec::new());
         group.bench_function(BenchmarkId::new(name, count), |bencher| {
             bencher.iter_custom(|rounds| {
-                let mut time = Duration::ZERO;
+                let before = times.len();
                 for _ in 0..rounds {
                     let burst = [(); BURST].map(|()| key(random.next_u32() % count));
                     let begin = monotonic();
                     seen += flows.advance(&burst);
-                    time += monotonic() - begin;
-                    bursts += 1;
+                    times.push(monotonic() - begin);
                 }
-                time
+                times[before..].iter().sum()
             });
         });
         // Every packet found its flow: each adds at least itself.
-        assert!(seen >= bursts * BURST as u64);
+        assert!(seen >= (times.len() * BURST) as u64);
         drop(flows);
+        times.sort_unstable();
+        let median = times[times.len() / 2] / 64;
         let (fill, longest) = longest_insertion::<F>(count);
         let each = fill / count;
+        eprintln!("{name}/{count}: {median:?} a packet in the median burst");
         eprintln!("{name}/{count}: {each:?} an insertion, {longest:?} the longest");
     }
 }

@@ -41,10 +41,10 @@ const SLOWEST: usize = 8;
 const STEP: Duration = Duration::from_micros(20);
 
 /// Sessions that the flush ends under one hold of the mutex.
-const FLUSHED: u16 = 32;
+const FLUSHED: u16 = 16;
 
-/// Timers that are looked after in one call.
-const EXPIRED: usize = 32;
+/// Timers that are looked after under one hold of the mutex.
+const EXPIRED: usize = 16;
 
 /// What is done to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

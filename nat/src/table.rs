@@ -44,11 +44,11 @@ const INITIAL_BUCKETS: u32 = 1 << 10;
 /// How exact timers are. The shortest one is a minute.
 const GRANULARITY: Duration = Duration::from_millis(250);
 
-/// Sessions that are ended under one hold of the mutex when many are: some ten microseconds.
-const FLUSH_CHUNK: usize = 32;
+/// Sessions that are ended under one hold of the mutex when many are: some 25,000 instructions.
+const FLUSH_CHUNK: usize = 16;
 
 /// The same for timers that have run out.
-const EXPIRY_CHUNK: usize = 32;
+const EXPIRY_CHUNK: usize = 16;
 
 /// Sessions that the index has numbers for: one bit of its entries is the direction, and the wheel
 /// keeps another for itself.

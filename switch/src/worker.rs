@@ -28,6 +28,9 @@ const EVENTS: usize = 256;
 /// Timers of each kind that are served in one turn: the rest waits until frames were looked at.
 const TIMERS: usize = 256;
 
+/// Sessions of which the same is true. To end one costs what several frames cost.
+const SESSIONS: usize = 64;
+
 /// Between an interface's being set down and its removal the kernel may let this much time pass, on a
 /// busy machine; a port is asked so often meanwhile.
 const LOOK_TIME: Duration = Duration::from_secs(10);
@@ -329,7 +332,7 @@ impl Engine {
         let tables = &shared.tables;
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if due(tables.nat.next_deadline()) {
-            tables.nat.expire(now, TIMERS);
+            tables.nat.expire(now, SESSIONS);
         }
         if due(tables.fdb.next_deadline()) {
             tables.fdb.expire(now, TIMERS);
