@@ -63,7 +63,7 @@ impl Window {
     }
 }
 
-/// Nearly every segment of a connection that [`is_open`]: acknowledges, lies inside the window, and
+/// Nearly every segment of a connection that is open: acknowledges, lies inside the window, and
 /// moves it forward. Does in place what [`Tracking::update`] does, in a fraction of the time, and
 /// changes nothing where it answers no; then that one decides.
 #[inline]
