@@ -211,7 +211,7 @@ const TABLE: [(Cause, &str, &str); 57] = [
     (
         Cause::NobodyElse,
         "nobody-else",
-        "a flooded frame found no other port in its network",
+        "nobody else in its network is who a flooded frame is for",
     ),
     (
         Cause::StormControl,

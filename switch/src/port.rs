@@ -160,6 +160,8 @@ pub struct Port {
     /// Counters by worker.
     counters: Box<[CachePadded<PortCounters>]>,
     gone: AtomicBool,
+    /// Whether a multicast router has been heard behind it.
+    router: AtomicBool,
     /// What it has flooded.
     pub(crate) flooded: Meter,
 }
@@ -239,6 +241,7 @@ impl Port {
             endpoint,
             counters,
             gone: AtomicBool::new(false),
+            router: AtomicBool::new(false),
             flooded: Meter::default(),
         }
     }
@@ -251,6 +254,24 @@ impl Port {
 
     pub(crate) fn mark_gone(&self) {
         self.gone.store(true, Ordering::Release);
+    }
+
+    /// Notes that a multicast router is behind this port. It is not forgotten while the port is there: a
+    /// report too many costs a frame, one that is missed costs a group.
+    pub(crate) fn mark_router(&self) {
+        if !self.router.load(Ordering::Relaxed) {
+            self.router.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a router may be behind this port: one was heard, or there is no port security.
+    pub(crate) fn may_be_router(&self) -> bool {
+        self.may_hide_hosts() || self.router.load(Ordering::Relaxed)
+    }
+
+    /// Whether addresses that we do not know of may be behind this port.
+    pub(crate) fn may_hide_hosts(&self) -> bool {
+        matches!(&self.role, Role::Member { identity, .. } if !identity.secure)
     }
 
     /// The counters that `worker` writes.

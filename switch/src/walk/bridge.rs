@@ -21,6 +21,7 @@ use heddle_wire::{
 };
 
 use super::gateway::{Station, is_discovery};
+use super::routers::Audience;
 use super::security;
 use super::{Answer, Refused, Walk};
 use crate::config::{Driver, Network};
@@ -97,7 +98,7 @@ impl Walk<'_> {
                     Some(rules) => self.bridge_filtered(rules, (ingress, egress), frame),
                 }
             }
-            None => self.flood(ingress, network, frame),
+            None => self.flood(ingress, network, frame, Audience::Everybody),
         }
     }
 
@@ -114,18 +115,23 @@ impl Walk<'_> {
         } else if asks_for_gateway(network, frame) {
             self.resolve_gateway(ingress, network, frame)
         } else {
-            self.flood(ingress, network, frame)
+            let audience = Audience::of(frame);
+            if audience == Audience::EverybodyFromRouter {
+                ingress.mark_router();
+            }
+            self.flood(ingress, network, frame, audience)
         }
     }
 
-    /// To every other port of the network. A port that takes no more loses its copy, and that is
-    /// counted; the others get theirs.
+    /// To every other port of the network that a frame is for. A port that takes no more loses its copy,
+    /// and that is counted; the others get theirs.
     #[inline(never)]
     fn flood(
         &mut self,
         ingress: &Port,
         network: &Network,
         frame: &Frame<'_>,
+        audience: Audience,
     ) -> Result<(), Refused> {
         if !ingress.flooded.permits(network.storm_control, self.now) {
             return Err(Cause::StormControl.into());
@@ -133,8 +139,12 @@ impl Walk<'_> {
         let mut others = 0_usize;
         let rules = self.rules_inside(network);
         for &id in network.ports.iter().filter(|&&id| id != ingress.id) {
+            let egress = self.config.port(id);
+            if !egress.is_none_or(|egress| audience.includes(egress)) {
+                continue;
+            }
             others += 1;
-            let sent = match (self.config.port(id), rules) {
+            let sent = match (egress, rules) {
                 (Some(egress), None) => self.transmit(egress, frame),
                 (Some(egress), Some(rules)) => self.flood_filtered(rules, (ingress, egress), frame),
                 (None, _) => Err(Cause::PortGone.into()),

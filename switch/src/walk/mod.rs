@@ -24,6 +24,7 @@ mod neighbours;
 mod outside;
 mod reassemble;
 mod router;
+mod routers;
 mod security;
 mod translate;
 mod within;

@@ -9,7 +9,7 @@ use crate::config::{Driver, Network};
 use crate::drop::Cause;
 use crate::frame::{Frame, HeldFrame};
 use crate::neighbour::{Due, Heard, Link};
-use crate::port::{Port, Role, link_local};
+use crate::port::{Port, link_local};
 
 impl Walk<'_> {
     /// Takes note of what a neighbour said of itself; frames that waited for it walk again. None of
@@ -82,7 +82,7 @@ impl Walk<'_> {
                     .iter()
                     .filter_map(|&port| self.config.port(port))
                 {
-                    if may_hide_hosts(port) {
+                    if port.may_hide_hosts() {
                         self.originate(port, &frame);
                     }
                 }
@@ -104,7 +104,7 @@ impl Walk<'_> {
                 .ports
                 .iter()
                 .filter_map(|&id| self.config.port(id))
-                .any(|port| may_hide_hosts(port));
+                .any(|port| port.may_hide_hosts());
         if !hides_hosts {
             return Err(host_unknown());
         }
@@ -123,11 +123,6 @@ impl Walk<'_> {
         self.require_fit(egress, frame, ip)?;
         self.emit(ingress, egress, frame, ip, mac, target.gateway_mac)
     }
-}
-
-/// Whether addresses that we do not know of may be behind a port.
-fn may_hide_hosts(port: &Port) -> bool {
-    matches!(&port.role, Role::Member { identity, .. } if !identity.secure)
 }
 
 /// An ARP request or neighbour solicitation, to everybody or to the one who had the address

@@ -12,9 +12,9 @@ use heddle_nat::{Destination, Direction, Hit, Opening, Side, Source, Tuple, Zone
 use heddle_wire::{Ip, MacAddr, Network as Content, Protocol, Transport, embedded, icmp};
 
 use super::filter::{Between, interface, state_of};
-use super::security;
 use super::translate::{is_error_about_packet, packet_of};
 use super::{Refused, Walk};
+use super::{routers, security};
 use crate::config::Network;
 use crate::drop::Cause;
 use crate::frame::Frame;
@@ -231,7 +231,7 @@ fn keeps_link_alive(ip: &Ip) -> bool {
     };
     let discovers = icmp::v6::ROUTER_SOLICITATION..=icmp::v6::REDIRECT;
     let listens = [
-        MULTICAST_LISTENER_QUERY,
+        routers::MULTICAST_LISTENER_QUERY,
         security::MULTICAST_LISTENER_REPORT,
         security::MULTICAST_LISTENER_DONE,
         security::MULTICAST_LISTENER_REPORT_V2,
@@ -239,6 +239,3 @@ fn keeps_link_alive(ip: &Ip) -> bool {
     ip.protocol == Protocol::ICMPV6
         && (discovers.contains(&message.kind) || listens.contains(&message.kind))
 }
-
-/// Multicast listener query (RFC 2710 §3).
-const MULTICAST_LISTENER_QUERY: u8 = 130;
