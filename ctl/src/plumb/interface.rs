@@ -23,8 +23,8 @@ const TX_QUEUE_LEN: u32 = tap::TX_QUEUE_LENGTH;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the kernel may take to remove, in the background, the interface of an endpoint or leg that
-/// has just ended.
-const LEFTOVER_TIME: Duration = Duration::from_secs(2);
+/// has just ended. On a busy machine that takes seconds.
+const LEFTOVER_TIME: Duration = Duration::from_secs(10);
 
 /// The switch's end of a veth pair, alone in a namespace of its own.
 const SWITCH_END: &str = "heddle";

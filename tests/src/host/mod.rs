@@ -23,4 +23,4 @@ pub use link::{Cable, set_interface_up};
 pub use program::{Ended, Running, program};
 pub use stage::{Kind, Way};
 pub use suite::{Host, On, Scenario, main, skip};
-pub use wait::{PATIENCE, eventually, now};
+pub use wait::{PATIENCE, eventually, eventually_within, now};

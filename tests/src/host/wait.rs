@@ -18,8 +18,17 @@ const LOOK: Timespec = Timespec {
 /// # Panics
 ///
 /// It does not within [`PATIENCE`].
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = now() + PATIENCE;
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, condition);
+}
+
+/// Waits until `condition` holds, for what takes longer than others.
+///
+/// # Panics
+///
+/// It does not within `patience`.
+pub fn eventually_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = now() + patience;
     while !condition() {
         assert!(now() < deadline, "never happened: {what}");
         // Nothing to wait for but time: a signal ends it early, which is as good.

@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use heddle_tests::host::{Container, Host, Kind, On, Scenario, Way, eventually, now};
+use heddle_tests::host::{
+    Container, Host, Kind, On, PATIENCE, Scenario, Way, eventually, eventually_within, now,
+};
 use serde_json::{Value, json};
 
 use crate::traffic::{addresses, endpoint, ping};
@@ -145,7 +147,8 @@ fn the_last_endpoint_is_attached_as_fast_as_the_first(host: &mut Host) {
         last < PROMISE * LENIENCE,
         "{last:?} of work to attach the last"
     );
-    eventually("everything is as before", || {
+    // The kernel removes interfaces one after the other, each when nobody can be looking at it any more.
+    eventually_within(PATIENCE * 5, "everything is as before", || {
         host.heddle.holdings().keep_nothing_since(&before)
     });
     for container in [&containers[0], &containers[count - 1]] {
