@@ -988,3 +988,21 @@ fn members_of_one_network_send_each_other_fragments_as_they_like() {
         lab.send("a", &frames[0]).arrives("b", &frames[0]);
     }
 }
+
+#[test]
+fn a_fragment_of_a_fragment_is_refused() {
+    let side = &SIDES[1];
+    let mut lab = campus_online();
+    // A fragment header that says more follows, a UDP header, some data.
+    let inner = [
+        &[17, 0, 0, 1, 0, 0, 0, 9][..],
+        &[0x0f, 0xa0, 0, 53, 0, 16, 0, 0],
+        &[0xa5; 8],
+    ]
+    .concat();
+    let packet = lab.to_gateway("a").ip(side.a, side.server);
+    let first = packet
+        .fragment(7, 0, true)
+        .frame(Protocol::FRAGMENT, &inner[..16]);
+    lab.send("a", &first).drops("a", Malformed::ExtensionOrder);
+}
