@@ -65,8 +65,8 @@ impl Walk<'_> {
         self.bridge(ingress, network, identity, frame)
     }
 
-    #[inline(never)]
     /// Learns where a station is; whether its address is somebody else's.
+    #[inline(never)]
     fn learn(&mut self, ingress: &Port, network: &Network, source: MacAddr) -> bool {
         let (fdb, cache) = (&self.tables.fdb, &mut self.local.stations);
         fdb.learn_again(cache, network.id, source, ingress.id, self.now) == Learned::Fixed
